@@ -1,0 +1,26 @@
+"""The application: which path leads to which endpoint."""
+
+from aiohttp import web
+
+from taskqueue_api.collaborators import COLLABORATORS, Collaborators
+from taskqueue_api.endpoints import health, tasks
+from taskqueue_api.problems import answer_problems
+from taskqueue_api.requests import MAX_BODY_BYTES, identify_request
+from taskqueue_api.responses import dress_response
+
+
+def create_app(collaborators: Collaborators) -> web.Application:
+    """The API around its collaborators."""
+    app = web.Application(middlewares=[identify_request, answer_problems], client_max_size=MAX_BODY_BYTES)
+    app[COLLABORATORS] = collaborators
+    app.on_response_prepare.append(dress_response)
+    app.add_routes(
+        [
+            web.post("/tasks", tasks.submit),
+            web.get("/tasks", tasks.list_newest),
+            web.get("/tasks/{id}", tasks.show),
+            web.get("/livez", health.live),
+            web.get("/readyz", health.ready),
+        ]
+    )
+    return app

@@ -1,0 +1,64 @@
+"""The API on its socket: bounded waits while it runs, and an orderly end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from typing import Final, cast
+
+from aiohttp import web
+
+from taskqueue import events
+from taskqueue.errors import AddressUnusable
+from taskqueue_api.access_log import AccessLog
+from taskqueue_api.app import create_app
+from taskqueue_api.collaborators import Collaborators
+from taskqueue_api.protocol import Protocol
+from taskqueue_api.settings import HttpSettings
+
+IDLE_TIMEOUT_SECONDS: Final = 20.0
+"""How long a connection may be silent, or take over its headers. aiohttp's own default here is 3,630 s."""
+
+LINGERING_SECONDS: Final = 5.0
+"""How long to read on after an answer that came before the body's end: a client that still writes could not read it."""
+
+
+@asynccontextmanager
+async def serving(collaborators: Collaborators, settings: HttpSettings) -> AsyncIterator[int]:
+    """Serves the API for as long as the block runs, on the port that it answers; requests in flight are finished."""
+    # aiohttp waits twice: once for requests to end, once for them to be cancelled.
+    runner = web.AppRunner(create_app(collaborators), shutdown_timeout=settings.shutdown_grace_seconds / 2)
+    await runner.setup()
+    try:
+        with closing(await _listen(runner, settings)) as listener:
+            port: int = listener.sockets[0].getsockname()[1]
+            events.emit(events.STARTED, service="api", host=settings.host, port=port)
+            try:
+                yield port
+            finally:
+                collaborators.draining = True
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, settings: HttpSettings) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    connect = partial(
+        Protocol,
+        cast("web.Server", runner.server),
+        loop=loop,
+        access_log_class=AccessLog,
+        keepalive_timeout=IDLE_TIMEOUT_SECONDS,
+        lingering_time=LINGERING_SECONDS,
+        auto_decompress=False,
+    )
+    try:
+        return await loop.create_server(connect, settings.host, settings.port, backlog=1024)
+    except OSError as error:
+        raise AddressUnusable(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from error
+
+
+async def serve(collaborators: Collaborators, settings: HttpSettings, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set."""
+    async with serving(collaborators, settings):
+        await stop.wait()

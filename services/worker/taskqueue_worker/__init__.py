@@ -1,0 +1,1 @@
+"""The worker: takes ready tasks from the broker, performs them, records what came of them."""

@@ -1,0 +1,63 @@
+"""One message's way through the worker, as named steps: read, claim, perform, settle, acknowledge."""
+
+import structlog
+
+from taskqueue import events
+from taskqueue.broker.contract import Delivery
+from taskqueue.errors import QueryFailed, UnreadableMessage
+from taskqueue.schema import TaskMessage, TaskStatus
+from taskqueue.store.writes import Claimed, Settlement
+from taskqueue.sweep import DeliveryLog
+from taskqueue_worker.handling import Handling
+from taskqueue_worker.ledger import Ledger
+from taskqueue_worker.outcomes import Superseded
+
+_REPORTS = {
+    TaskStatus.COMPLETED: events.TASK_COMPLETED,
+    TaskStatus.FAILED: events.TASK_FAILED,
+}
+
+
+class Execution:
+    """Takes a delivery to its end. A delivery that is not settled at that end comes again, by the broker's doing."""
+
+    def __init__(self, ledger: Ledger, handling: Handling, deliveries: DeliveryLog) -> None:
+        self._ledger = ledger
+        self._handling = handling
+        self._deliveries = deliveries
+
+    async def run(self, delivery: Delivery) -> None:
+        """Performs the task of `delivery`, or finds out why it need not be performed."""
+        try:
+            message = TaskMessage.decode(delivery.body)
+            self._deliveries.note(message.dispatched_at)
+            with structlog.contextvars.bound_contextvars(task_id=message.id, action=message.action):
+                await self._execute(message)
+        except (UnreadableMessage, QueryFailed) as error:
+            events.emit(events.MESSAGE_BURIED, reason=str(error))
+            await delivery.bury(str(error))
+        except Exception as error:  # noqa: BLE001 - our own fault must not hold a place for ever; its row falls due again
+            events.emit(events.EXECUTION_BROKE, exc_info=error)
+            await delivery.bury(f"{type(error).__name__}: {error}")
+        else:
+            await delivery.ack()
+
+    async def _execute(self, message: TaskMessage) -> None:
+        claimed = await self._ledger.begin(message)
+        if isinstance(claimed, Claimed):
+            await self._perform(claimed)
+
+    async def _perform(self, claimed: Claimed) -> None:
+        outcome = await self._handling.perform(claimed)
+        settled = None if isinstance(outcome, Superseded) else await self._ledger.settle(claimed, outcome)
+        _report(claimed, settled)
+
+
+def _report(claimed: Claimed, settled: Settlement | None) -> None:
+    if settled is None:
+        events.emit(events.LEASE_LOST, attempt=claimed.attempt)
+    elif settled.handed_back:
+        events.emit(events.TASK_HANDED_BACK, attempt=claimed.attempt)
+    else:
+        event = _REPORTS.get(settled.status, events.TASK_RETRIED)
+        events.emit(event, attempt=claimed.attempt, error=settled.error, due_at=settled.due_at)

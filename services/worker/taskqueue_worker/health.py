@@ -1,0 +1,25 @@
+"""How a worker shows that it is well: it notes so in a file, about once a second, from its own event loop.
+
+A loop that hangs stops writing, and the file grows old: that is the liveness check. `healthcheck` reads it.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+NOTE_SECONDS: Final = 1.0
+
+
+async def note_health(file: Path, consuming: Callable[[], bool]) -> None:
+    """Notes {"at": seconds of the monotonic clock, "ready": bool} in `file` until cancelled.
+
+    Each note replaces the last as a whole: a reader never sees half of one.
+    """
+    draft = file.with_suffix(".draft")
+    while True:
+        draft.write_text(json.dumps({"at": time.monotonic(), "ready": consuming()}))
+        draft.replace(file)
+        await asyncio.sleep(NOTE_SECONDS)

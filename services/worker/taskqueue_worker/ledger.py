@@ -1,0 +1,63 @@
+"""The worker's side of the store: attempts begun and outcomes recorded, however long the database is away."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from taskqueue import events
+from taskqueue.clock import Clock, milliseconds
+from taskqueue.errors import StoreUnavailable
+from taskqueue.events import LogEvent
+from taskqueue.retry import Backoff
+from taskqueue.schema import TaskMessage
+from taskqueue.store.tasks import TaskStore
+from taskqueue.store.writes import Claimed, NotClaimed, Settlement
+from taskqueue_worker.outcomes import Completed, Failed, HandedBack, settlement
+from taskqueue_worker.running import CHALLENGE_SECONDS
+from taskqueue_worker.settings import WorkSettings
+
+STORE_AWAY: Final = Backoff(first=0.5, ceiling=5)
+
+Answer = TypeVar("Answer")
+
+
+class Ledger:
+    """Begins and settles the attempts of one worker, under its name."""
+
+    def __init__(self, store: TaskStore, clock: Clock, worker: str, settings: WorkSettings) -> None:
+        self._store = store
+        self._clock = clock
+        self._worker = worker
+        self._lease = milliseconds(settings.lease_seconds)
+        self._max_attempts = settings.max_attempts
+
+    async def begin(self, message: TaskMessage) -> Claimed | NotClaimed:
+        """Claims the attempt that `message` is for. Raises QueryFailed where the database cannot take this task."""
+        payload = message.payload(created_at=self._clock() // 1000)
+        challenge = milliseconds(CHALLENGE_SECONDS)
+        return await _insist(
+            lambda: self._store.claim(payload, message.attempt, self._worker, self._lease, challenge),
+            events.CLAIM_POSTPONED,
+            payload.id,
+        )
+
+    async def settle(self, claimed: Claimed, outcome: Completed | Failed | HandedBack) -> Settlement | None:
+        """Records `outcome` and answers what was recorded; None where another attempt has superseded this one.
+
+        Raises QueryFailed where the database cannot take this outcome.
+        """
+        decided = settlement(claimed, outcome, self._clock(), self._max_attempts)
+        recorded = await _insist(lambda: self._store.settle(decided), events.SETTLE_POSTPONED, decided.id)
+        return decided if recorded else None
+
+
+async def _insist(operation: Callable[[], Awaitable[Answer]], on_failure: LogEvent, task_id: str) -> Answer:
+    failures = 0
+    while True:
+        try:
+            return await operation()
+        except StoreUnavailable as error:
+            failures += 1
+            events.emit(on_failure, task_id=task_id, reason=str(error))
+            await asyncio.sleep(STORE_AWAY.delay(failures, random.random()))  # noqa: S311 - jitter needs no secrecy

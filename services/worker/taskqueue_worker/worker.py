@@ -1,0 +1,69 @@
+"""The worker: receives, executes, drains."""
+
+import asyncio
+from typing import Final
+
+from taskqueue import events
+from taskqueue.broker.contract import Broker, Delivery, Subscription
+from taskqueue_worker.execution import Execution
+from taskqueue_worker.outcomes import HandedBack
+from taskqueue_worker.running import RunningAttempts
+from taskqueue_worker.settings import WorkSettings
+
+HAND_BACK_SHARE: Final = 0.25
+"""The part of the grace that is kept for handing back what does not finish."""
+
+
+class Worker:
+    """Performs tasks from the broker, as many at once as the broker lets it hold."""
+
+    def __init__(self, broker: Broker, execution: Execution, running: RunningAttempts, settings: WorkSettings) -> None:
+        self._broker = broker
+        self._execution = execution
+        self._running = running
+        self._settings = settings
+        self._executions: set[asyncio.Task[None]] = set()
+        self._subscription: Subscription | None = None
+
+    @property
+    def consuming(self) -> bool:
+        """Whether every consumer is known to receive."""
+        return self._subscription is not None and self._subscription.consuming
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set; then finishes or hands back what it has, within the grace, and takes no more."""
+        settings = self._settings
+        renewals = asyncio.create_task(self._running.renew_leases(), name="renew leases")
+        try:
+            async with self._broker.subscribe(
+                self._receive, channels=settings.channels, prefetch_count=settings.prefetch_count
+            ) as self._subscription:
+                events.emit(events.STARTED, service="worker", channels=settings.channels)
+                await stop.wait()
+                await self._subscription.stop()
+                await self._drain()
+        finally:
+            renewals.cancel()
+
+    def _receive(self, delivery: Delivery) -> None:
+        execution = asyncio.create_task(self._execution.run(delivery), name="execution")
+        self._executions.add(execution)
+        execution.add_done_callback(self._executed)
+
+    def _executed(self, execution: asyncio.Task[None]) -> None:
+        self._executions.discard(execution)
+        if not execution.cancelled() and execution.exception() is not None:
+            events.emit(events.EXECUTION_BROKE, exc_info=execution.exception())
+
+    async def _drain(self) -> None:
+        grace = self._settings.shutdown_grace_seconds
+        await self._wait(grace * (1 - HAND_BACK_SHARE))
+        self._running.interrupt_all(HandedBack())
+        await self._wait(grace * HAND_BACK_SHARE)
+        for execution in self._executions:
+            execution.cancel()
+        await self._wait(1.0)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._executions:
+            await asyncio.wait(self._executions, timeout=seconds)

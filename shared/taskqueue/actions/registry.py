@@ -1,0 +1,39 @@
+"""Which actions a worker has. Two of one name are a mistake, and refused."""
+
+from collections.abc import Iterable
+from types import ModuleType
+
+from taskqueue.actions.contract import Action
+
+
+class DuplicateAction(ValueError):
+    """Two handlers claim the same action."""
+
+
+class Registry:
+    """Actions by name, and one for every name that is not there."""
+
+    def __init__(self, fallback: Action, actions: Iterable[Action] = ()) -> None:
+        self._fallback = fallback
+        self._actions: dict[str, Action] = {}
+        for each in actions:
+            self.add(each)
+
+    def add(self, action: Action) -> None:
+        """Adds an action. Raises DuplicateAction where its name is taken by another one."""
+        if self._actions.setdefault(action.name, action) is not action:
+            raise DuplicateAction(f"two handlers claim the action {action.name!r}")
+
+    def find(self, name: str) -> Action:
+        """The action of this name, or the fallback."""
+        return self._actions.get(name, self._fallback)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all actions, sorted."""
+        return sorted(self._actions)
+
+
+def actions_in(module: ModuleType) -> list[Action]:
+    """The actions that `module` defines or imports."""
+    return [value for value in vars(module).values() if isinstance(value, Action)]

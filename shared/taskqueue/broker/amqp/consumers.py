@@ -1,0 +1,184 @@
+"""Consuming from RabbitMQ, and proving that it is so.
+
+aio-pika runs a consumer's callback as a task of its channel and cancels it when the channel closes, so the callback
+only hands the delivery on: the work belongs to whoever received it, and outlives the connection.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+
+from taskqueue import events
+from taskqueue.broker.amqp.session import OPEN_TIMEOUT_SECONDS, SESSION_ERRORS, Session, kept_open, open_session
+from taskqueue.broker.amqp.topology import RPC_TIMEOUT_SECONDS, count_ready, declare
+from taskqueue.broker.contract import DEAD_LETTER_QUEUE, REASON_HEADER, Receive
+
+WATCH_SECONDS: Final = 5.0
+DEAF_AFTER_ROUNDS: Final = 2
+CANCEL_SECONDS: Final = 1.0
+MAX_REASON_CHARACTERS: Final = 1_000
+
+
+class AmqpSubscription:
+    """See `contract.Subscription`."""
+
+    def __init__(self, url: str, name: str, receive: Receive, channels: int, prefetch_count: int) -> None:
+        self._url = url
+        self._name = name
+        self._receive = receive
+        self._channels = channels
+        self._prefetch_count = prefetch_count
+        self._stopped = False
+        self._current: _ConsumingSession | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["AmqpSubscription"]:
+        """Consumes for as long as the block runs, over one session after the other."""
+        async with kept_open(self._open, self._name):
+            yield self
+
+    @property
+    def consuming(self) -> bool:
+        """See `contract.Subscription`."""
+        return self._current is not None and self._current.consuming
+
+    async def stop(self) -> None:
+        """See `contract.Subscription`."""
+        self._stopped = True
+        if self._current is not None:
+            await self._current.cancel_consumers()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Session]:
+        async with open_session(self._url, self._name) as session:
+            self._current = consuming = _ConsumingSession(session, self._receive)
+            async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
+                await consuming.open(0 if self._stopped else self._channels, self._prefetch_count)
+            watch = asyncio.create_task(consuming.watch(), name=f"watch: {self._name}")
+            try:
+                yield session
+            finally:
+                watch.cancel()
+
+
+class _ConsumingSession:
+    """The consumers of one session, and what they have received."""
+
+    def __init__(self, session: Session, receive: Receive) -> None:
+        self.session = session
+        self.asking: AbstractChannel
+        self._receive = receive
+        self._consumers: dict[str, AbstractChannel] = {}
+        self._cancelling: set[asyncio.Task[None]] = set()
+        self._opened = False
+        self._stopped = False
+        self._received = 0
+        self._unsettled = 0
+
+    @property
+    def consuming(self) -> bool:
+        return self.session.alive and self._opened and bool(self._consumers)
+
+    async def open(self, channels: int, prefetch_count: int) -> None:
+        self.asking = await self.session.open_channel()
+        await declare(self.asking)
+        for _ in range(channels):
+            if self._stopped:
+                break
+            channel = await self.session.open_channel()
+            await channel.set_qos(prefetch_count=prefetch_count)
+            queue = await declare(channel)
+            self._consumers[await queue.consume(self._on_message)] = channel
+        self._opened = True
+        if self._stopped:
+            await self.cancel_consumers()
+
+    async def cancel_consumers(self) -> None:
+        self._stopped = True
+        consumers, self._consumers = self._consumers, {}
+        for tag, channel in consumers.items():
+            self._cancelling.add(asyncio.create_task(_cancel(channel, tag), name=f"cancel consumer: {tag}"))
+        if self._cancelling:
+            # Not cut off where it takes long: that would close the channel, and all that it holds would come again.
+            await asyncio.wait(self._cancelling, timeout=CANCEL_SECONDS)
+
+    async def watch(self) -> None:
+        """Ends the session where the broker has ready messages, this side has room, and still nothing arrives."""
+        silent_rounds = 0
+        while True:
+            received = self._received
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                ready, _ = await count_ready(self.asking)
+            except SESSION_ERRORS as error:
+                self.session.end(f"the broker does not answer ({error!r})")
+                return
+            deaf = bool(self._consumers) and ready > 0 and self._unsettled == 0 and self._received == received
+            silent_rounds = silent_rounds + 1 if deaf else 0
+            if silent_rounds == DEAF_AFTER_ROUNDS:
+                events.emit(events.CONSUMERS_DEAF, ready=ready)
+                self.session.end("messages are ready but none arrives")
+                return
+
+    async def bury(self, body: bytes, reason: str) -> None:
+        message = Message(
+            body,
+            delivery_mode=DeliveryMode.PERSISTENT,
+            headers={REASON_HEADER: reason[:MAX_REASON_CHARACTERS]},
+        )
+        async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
+            await self.asking.default_exchange.publish(message, DEAD_LETTER_QUEUE)
+
+    def settled(self) -> None:
+        self._unsettled -= 1
+
+    async def _on_message(self, message: AbstractIncomingMessage) -> None:
+        self._received += 1
+        self._unsettled += 1
+        delivery = AmqpDelivery(self, message)
+        if self._stopped:
+            await delivery.release()
+        else:
+            self._receive(delivery)
+
+
+async def _cancel(channel: AbstractChannel, tag: str) -> None:
+    with suppress(*SESSION_ERRORS):
+        underlay = await channel.get_underlay_channel()
+        # With RabbitMQ's answer, before which all that was on its way has come, and has been released.
+        await underlay.basic_cancel(tag)
+
+
+class AmqpDelivery:
+    """See `contract.Delivery`. An answer that does not reach the broker is no fault: the message comes again."""
+
+    def __init__(self, origin: _ConsumingSession, message: AbstractIncomingMessage) -> None:
+        self.body = message.body
+        self._origin = origin
+        self._message = message
+
+    async def ack(self) -> None:
+        """See `contract.Delivery`."""
+        self._origin.settled()
+        with suppress(*SESSION_ERRORS):
+            await self._message.ack()
+
+    async def release(self) -> None:
+        """See `contract.Delivery`."""
+        self._origin.settled()
+        with suppress(*SESSION_ERRORS):
+            await self._message.nack(requeue=True)
+
+    async def bury(self, reason: str) -> None:
+        """See `contract.Delivery`."""
+        try:
+            await self._origin.bury(self.body, reason)
+        except SESSION_ERRORS as error:
+            # Not buried, so not acknowledged either: it comes again over the next session, which declares the queues.
+            self._origin.session.end(f"a message could not be buried ({error!r})")
+            return
+        await self.ack()

@@ -1,0 +1,105 @@
+"""Keeping a connection to RabbitMQ: open a session, wait until any part of it ends, close it, open the next."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Final
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import AMQPError
+from yarl import URL
+
+from taskqueue import events
+from taskqueue.retry import Backoff
+
+HEARTBEAT_SECONDS: Final = 15  # rabbitmq.com/docs/heartbeats: between 5 and 20 s is best
+OPEN_TIMEOUT_SECONDS: Final = 15.0
+CLOSE_TIMEOUT_SECONDS: Final = 3.0
+RECONNECT: Final = Backoff(first=0.5, ceiling=5)
+# aio-pika raises RuntimeError for what is asked of a connection that has just closed.
+SESSION_ERRORS: Final = (AMQPError, OSError, TimeoutError, RuntimeError)
+
+
+class Session:
+    """One connection, and the end that all of its parts share."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self.reason = ""
+        self._connection = connection
+        self._ended = asyncio.Event()
+        # aio-pika holds channels weakly; a channel that is collected closes.
+        self._channels: list[AbstractChannel] = []
+        connection.close_callbacks.add(lambda _, error: self.end(f"the connection closed ({error!r})"))
+
+    @property
+    def alive(self) -> bool:
+        """Whether every part is open, as far as this side knows."""
+        return not self._ended.is_set()
+
+    async def open_channel(self) -> AbstractChannel:
+        """A channel whose publishes are confirmed, and raise where no queue takes them."""
+        channel = await self._connection.channel(on_return_raises=True)
+        self._channels.append(channel)
+        channel.close_callbacks.add(lambda _, error: self.end(f"a channel closed ({error!r})"))
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda _: self.end("the broker cancelled a consumer"))
+        return channel
+
+    def end(self, reason: str) -> None:
+        """Ends the session; the first reason stands."""
+        self.reason = self.reason or reason
+        self._ended.set()
+
+    async def ended(self) -> None:
+        """Returns when the session has ended."""
+        await self._ended.wait()
+
+
+@asynccontextmanager
+async def open_session(url: str, name: str) -> AsyncIterator[Session]:
+    """A session at `url`, which RabbitMQ lists as `name`. Raises one of SESSION_ERRORS where it gets none."""
+    address = URL(url).update_query(heartbeat=HEARTBEAT_SECONDS)
+    connection = await aio_pika.connect(
+        address, timeout=OPEN_TIMEOUT_SECONDS, client_properties={"connection_name": name}
+    )
+    try:
+        yield Session(connection)
+    finally:
+        with suppress(*SESSION_ERRORS):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                await connection.close()
+
+
+OpenTenancy = Callable[[], AbstractAsyncContextManager[Session]]
+"""Opens a session with everything on it that its user needs, within OPEN_TIMEOUT_SECONDS."""
+
+
+@asynccontextmanager
+async def kept_open(open_tenancy: OpenTenancy, name: str) -> AsyncIterator[None]:
+    """Holds one session after the other for as long as the block runs, with growing, jittered pauses after failures."""
+    keeper = asyncio.create_task(_keep_open(open_tenancy, name), name=f"keep open: {name}")
+    try:
+        yield
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+
+
+async def _keep_open(open_tenancy: OpenTenancy, name: str) -> None:
+    failures = 0
+    while True:
+        try:
+            async with open_tenancy() as session:
+                events.emit(events.BROKER_CONNECTED, connection=name)
+                failures = 0
+                await session.ended()
+                reason = session.reason
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next session may do without it
+            reason = repr(error)
+        failures += 1
+        if failures == 1:
+            events.emit(events.BROKER_LOST, connection=name, reason=reason)
+        await asyncio.sleep(RECONNECT.delay(failures, random.random()))  # noqa: S311 - jitter needs no secrecy

@@ -1,0 +1,52 @@
+"""The queues, as every process declares them.
+
+RabbitMQ refuses a queue that exists with other arguments, so what may need tuning later belongs into a policy.
+
+Sources: rabbitmq.com/docs/quorum-queues (delivery limit, dead-lettering at least once needs `reject-publish`).
+"""
+
+import asyncio
+from types import MappingProxyType
+from typing import Any, Final
+
+from aio_pika.abc import AbstractChannel, AbstractQueue
+
+from taskqueue.broker.contract import DEAD_LETTER_QUEUE, QUEUE
+
+# The true count of attempts is in the store. This is a backstop for a message that ends every connection it comes to.
+_DELIVERY_LIMIT: Final = 100
+
+RPC_TIMEOUT_SECONDS: Final = 5.0
+
+_DEAD_LETTER_ARGUMENTS: Final = MappingProxyType({"x-queue-type": "quorum"})
+_QUEUE_ARGUMENTS: Final = MappingProxyType(
+    {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": _DELIVERY_LIMIT,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": DEAD_LETTER_QUEUE,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+)
+
+
+async def declare(channel: AbstractChannel) -> AbstractQueue:
+    """Makes both queues where they do not exist, and answers the one of tasks."""
+    await _declare(channel, DEAD_LETTER_QUEUE, _DEAD_LETTER_ARGUMENTS)
+    return await _declare(channel, QUEUE, _QUEUE_ARGUMENTS)
+
+
+async def _declare(channel: AbstractChannel, name: str, arguments: MappingProxyType[str, Any]) -> AbstractQueue:
+    return await channel.declare_queue(name, durable=True, arguments=dict(arguments))
+
+
+async def count_ready(channel: AbstractChannel) -> tuple[int, int]:
+    """How many tasks wait for a consumer, and how many consumers there are.
+
+    Both are 0 as well where the queue's leader does not answer RabbitMQ within 250 ms (rabbit_quorum_queue:stat/1).
+    Where the queue is gone, RabbitMQ closes `channel`.
+    """
+    async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
+        queue = await channel.declare_queue(QUEUE, passive=True)
+    return queue.declaration_result.message_count or 0, queue.declaration_result.consumer_count or 0

@@ -1,0 +1,71 @@
+"""What a broker promises, whichever driver stands behind it; `tests/contracts/test_broker.py` is the executable form.
+
+At least once: a confirmed message is delivered until it is acknowledged, in order but for those that come back. A
+broker that loses its disk may lose messages; the store is the truth and makes up for it.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Protocol
+
+QUEUE: Final = "tasks"
+DEAD_LETTER_QUEUE: Final = "tasks.dead"
+REASON_HEADER: Final = "x-reason"
+PUBLISH_TIMEOUT_SECONDS: Final = 5.0
+
+
+class Delivery(Protocol):
+    """A message that is this consumer's until it says what became of it, once."""
+
+    @property
+    def body(self) -> bytes:
+        """The message, as it was published."""
+
+    async def ack(self) -> None:
+        """Done with it. May come to nothing where the connection is lost: the message then comes again."""
+
+    async def release(self) -> None:
+        """Not done: it goes back to the queue, for any consumer."""
+
+    async def bury(self, reason: str) -> None:
+        """Nobody can ever do it: it goes to the dead-letter queue, with `reason` in the header `x-reason`."""
+
+
+Receive = Callable[[Delivery], None]
+"""Takes a delivery without waiting; the work happens elsewhere."""
+
+
+class Subscription(Protocol):
+    """Consumers at work."""
+
+    @property
+    def consuming(self) -> bool:
+        """Whether every consumer is known to receive."""
+
+    async def stop(self) -> None:
+        """No further deliveries; those already received can still be acknowledged, released or buried."""
+
+
+class Broker(Protocol):
+    """A queue of ready tasks."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can be published now, as far as this side knows."""
+
+    async def publish(self, bodies: Sequence[bytes]) -> Sequence[bool]:
+        """Publishes messages; answers for each whether the broker has confirmed it, within 5 s.
+
+        An unconfirmed one may have arrived all the same. Raises BrokerUnavailable where there is no connection.
+        """
+
+    def subscribe(
+        self, receive: Receive, *, channels: int, prefetch_count: int
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Consumes on so many channels, each holding at most `prefetch_count` unacknowledged messages."""
+
+    async def ready_count(self) -> int:
+        """How many messages wait for a consumer. Raises BrokerUnavailable where nobody can say.
+
+        0 is an answer that can be relied on. Where nobody consumes, a broker may be unable to tell it from ignorance.
+        """

@@ -1,0 +1,143 @@
+"""A broker in this process's memory, for embedded mode and tests.
+
+It loses everything with the process, on purpose: the store makes the messages again.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from taskqueue.broker.contract import Receive
+
+CAPACITY: Final = 100_000
+
+
+class MemoryBroker:
+    """Keeps up to `capacity` messages; refuses more, as a full RabbitMQ queue with `reject-publish` does."""
+
+    connected = True
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.dead_letters: list[tuple[bytes, str]] = []
+        self._capacity = capacity
+        self._ready: deque[bytes] = deque()
+        self._channels: deque[_Channel] = deque()
+
+    async def publish(self, bodies: Sequence[bytes]) -> Sequence[bool]:
+        """See `contract.Broker`."""
+        free = max(0, self._capacity - len(self._ready))
+        self._ready.extend(bodies[:free])
+        self._deliver_soon()
+        return [position < free for position in range(len(bodies))]
+
+    @asynccontextmanager
+    async def subscribe(
+        self, receive: Receive, *, channels: int, prefetch_count: int
+    ) -> AsyncIterator["MemorySubscription"]:
+        """See `contract.Broker`."""
+        opened = [_Channel(receive, prefetch_count) for _ in range(channels)]
+        self._channels.extend(opened)
+        self._deliver_soon()
+        subscription = MemorySubscription(self, opened)
+        try:
+            yield subscription
+        finally:
+            await subscription.stop()
+            for channel in opened:
+                for delivery in list(channel.unsettled):
+                    await delivery.release()
+
+    async def ready_count(self) -> int:
+        """See `contract.Broker`."""
+        return len(self._ready)
+
+    def forget(self, channel: "_Channel") -> None:
+        """Delivers nothing more to `channel`."""
+        if channel in self._channels:
+            self._channels.remove(channel)
+
+    def settled(self, returned: bytes | None = None) -> None:
+        """A consumer has room again; what it `returned` goes to the head of the queue."""
+        if returned is not None:
+            self._ready.appendleft(returned)
+        self._deliver_soon()
+
+    def _deliver_soon(self) -> None:
+        # Like a message from the network: never within the call that published or settled.
+        asyncio.get_running_loop().call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        idle = 0
+        while self._ready and idle < len(self._channels):
+            channel = self._channels[0]
+            self._channels.rotate(-1)
+            if channel.full:
+                idle += 1
+            else:
+                idle = 0
+                channel.take(MemoryDelivery(self, channel, self._ready.popleft()))
+
+
+class MemorySubscription:
+    """See `contract.Subscription`."""
+
+    def __init__(self, broker: MemoryBroker, channels: Sequence["_Channel"]) -> None:
+        self._broker = broker
+        self._channels = channels
+        self.consuming = True
+
+    async def stop(self) -> None:
+        """See `contract.Subscription`."""
+        self.consuming = False
+        for channel in self._channels:
+            self._broker.forget(channel)
+
+
+class MemoryDelivery:
+    """See `contract.Delivery`."""
+
+    def __init__(self, broker: MemoryBroker, channel: "_Channel", body: bytes) -> None:
+        self.body = body
+        self._broker = broker
+        self._channel = channel
+
+    async def ack(self) -> None:
+        """See `contract.Delivery`."""
+        if self._channel.settle(self):
+            self._broker.settled()
+
+    async def release(self) -> None:
+        """See `contract.Delivery`."""
+        if self._channel.settle(self):
+            self._broker.settled(returned=self.body)
+
+    async def bury(self, reason: str) -> None:
+        """See `contract.Delivery`."""
+        if self._channel.settle(self):
+            self._broker.dead_letters.append((self.body, reason))
+            self._broker.settled()
+
+
+class _Channel:
+    """One consumer, and the deliveries that it has not settled."""
+
+    def __init__(self, receive: Receive, prefetch_count: int) -> None:
+        self.unsettled: set[MemoryDelivery] = set()
+        self._receive = receive
+        self._prefetch_count = prefetch_count
+
+    @property
+    def full(self) -> bool:
+        return len(self.unsettled) >= self._prefetch_count
+
+    def take(self, delivery: MemoryDelivery) -> None:
+        self.unsettled.add(delivery)
+        self._receive(delivery)
+
+    def settle(self, delivery: MemoryDelivery) -> bool:
+        if delivery not in self.unsettled:
+            return False
+        self.unsettled.remove(delivery)
+        return True

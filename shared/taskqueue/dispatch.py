@@ -1,0 +1,81 @@
+"""Handing tasks to the broker: publish in batches, many in flight, and note what the broker has confirmed.
+
+Nothing here is promised to anybody: a task that is not handed over, for whatever reason, stays `pending` in the store,
+falls due, and the sweep brings it again.
+"""
+
+import asyncio
+from typing import Final
+
+from taskqueue import events
+from taskqueue.broker.contract import Broker
+from taskqueue.clock import Clock
+from taskqueue.errors import BrokerUnavailable
+from taskqueue.schema import TaskMessage
+from taskqueue.store.sweeps import Ready
+from taskqueue.store.tasks import TaskStore
+from taskqueue.store.writes import Dispatched
+
+MAX_WAITING: Final = 5_000
+MAX_BATCH: Final = 100
+BATCHES_IN_FLIGHT: Final = 4
+
+DISPATCH_LEASE_SECONDS: Final = 8.0
+"""How long a dispatcher has a task to itself; longer than the broker has to confirm (5 s)."""
+
+
+class Dispatcher:
+    """Publishes ready tasks, in the order in which they are handed over."""
+
+    def __init__(self, broker: Broker, store: TaskStore, clock: Clock) -> None:
+        self._broker = broker
+        self._store = store
+        self._clock = clock
+        self._waiting: asyncio.Queue[Ready] = asyncio.Queue(MAX_WAITING)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is room for what a sweep finds, and a broker to take it."""
+        return self._broker.connected and self._waiting.qsize() < MAX_WAITING // 4
+
+    def hand_over(self, ready: Ready) -> None:
+        """Takes a task to publish. Where too many wait already it is left to the sweep."""
+        if not self._waiting.full():
+            self._waiting.put_nowait(ready)
+
+    async def run(self) -> None:
+        """Publishes what is handed over, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(BATCHES_IN_FLIGHT):
+                group.create_task(self._publish_batches())
+
+    async def _publish_batches(self) -> None:
+        while True:
+            await self._publish(await self._next_batch())
+
+    async def _next_batch(self) -> list[Ready]:
+        batch = [await self._waiting.get()]
+        while len(batch) < MAX_BATCH and not self._waiting.empty():
+            batch.append(self._waiting.get_nowait())
+        return batch
+
+    async def _publish(self, batch: list[Ready]) -> None:
+        now = self._clock()
+        bodies = [TaskMessage.of(ready.payload, ready.attempt, now).encode() for ready in batch]
+        try:
+            confirmed = await self._broker.publish(bodies)
+        except BrokerUnavailable:
+            return
+        if not all(confirmed):
+            events.emit(events.PUBLISH_FAILED, tasks=confirmed.count(False))
+        await self._note(
+            [
+                Dispatched(ready.payload.id, ready.attempt, now)
+                for ready, taken in zip(batch, confirmed, strict=True)
+                if taken
+            ]
+        )
+
+    async def _note(self, dispatched: list[Dispatched]) -> None:
+        # A note that is not taken costs a second message, which starts nothing.
+        await asyncio.gather(*(self._store.mark_queued(each) for each in dispatched), return_exceptions=True)

@@ -1,0 +1,106 @@
+"""The log: every event this system reports, its level and its sentence, in one place."""
+
+import logging
+import sys
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import structlog
+from structlog.dev import plain_traceback
+from structlog.tracebacks import ExceptionDictTransformer
+
+LogFormat = Literal["json", "console"]
+
+
+@dataclass(frozen=True)
+class LogEvent:
+    """A thing worth telling an operator: a name for machines, a sentence for people."""
+
+    name: str
+    level: int
+    sentence: str
+
+
+STARTED: Final = LogEvent("started", logging.INFO, "started")
+STOPPING: Final = LogEvent("stopping", logging.INFO, "was asked to stop, and finishes what it began")
+STOPPED: Final = LogEvent("stopped", logging.INFO, "stopped")
+START_REFUSED: Final = LogEvent("start_refused", logging.ERROR, "refused to start")
+CRASHED: Final = LogEvent("crashed", logging.CRITICAL, "a part of this process failed; it ends to be started again")
+
+REQUEST_SERVED: Final = LogEvent("request_served", logging.INFO, "served a request")
+REQUEST_FAILED: Final = LogEvent("request_failed", logging.ERROR, "could not serve a request")
+
+BROKER_CONNECTED: Final = LogEvent("broker_connected", logging.INFO, "connected to the broker")
+BROKER_LOST: Final = LogEvent("broker_lost", logging.WARNING, "lost the broker, and connects again")
+CONSUMERS_DEAF: Final = LogEvent("consumers_deaf", logging.WARNING, "messages are ready but none arrives")
+PUBLISH_FAILED: Final = LogEvent("publish_failed", logging.WARNING, "the broker did not take messages; the sweep will")
+
+GROUP_PARTED: Final = LogEvent(
+    "group_parted", logging.WARNING, "the database refused a group of writes; each is tried alone"
+)
+RESUMED: Final = LogEvent("resumed", logging.INFO, "took up what the last process left unfinished")
+SWEPT: Final = LogEvent("swept", logging.INFO, "tasks were due and are handed out again")
+SWEEP_FAILED: Final = LogEvent("sweep_failed", logging.WARNING, "a sweep failed; the next one tries again")
+WORKER_LOST: Final = LogEvent("worker_lost", logging.ERROR, "tasks lost their worker once too often, and failed")
+MESSAGES_LOST: Final = LogEvent("messages_lost", logging.WARNING, "the broker no longer holds these tasks' messages")
+
+TASK_COMPLETED: Final = LogEvent("task_completed", logging.INFO, "a task completed")
+TASK_RETRIED: Final = LogEvent("task_retried", logging.WARNING, "an attempt failed and will be tried again")
+TASK_FAILED: Final = LogEvent("task_failed", logging.ERROR, "a task failed for good")
+TASK_HANDED_BACK: Final = LogEvent("task_handed_back", logging.INFO, "a task was handed back at shutdown")
+LEASE_LOST: Final = LogEvent("lease_lost", logging.WARNING, "a task was taken by another attempt; nothing recorded")
+SETTLE_POSTPONED: Final = LogEvent("settle_postponed", logging.WARNING, "an outcome could not be recorded yet")
+CLAIM_POSTPONED: Final = LogEvent("claim_postponed", logging.WARNING, "a task could not be claimed; it goes back")
+EXECUTION_BROKE: Final = LogEvent("execution_broke", logging.ERROR, "a task's execution failed by our own fault")
+MESSAGE_BURIED: Final = LogEvent("message_buried", logging.ERROR, "a message cannot be read; it goes to tasks.dead")
+
+SCHEMA_MADE: Final = LogEvent("schema_made", logging.INFO, "the schema is at its newest revision")
+SCHEMA_MISSING: Final = LogEvent("schema_missing", logging.WARNING, "the schema is not at its newest revision")
+
+
+# Without the values of local variables, which may be secrets.
+_TRACEBACKS: Final = ExceptionDictTransformer(show_locals=False, max_frames=20)
+
+
+def emit(event: LogEvent, *, exc_info: BaseException | None = None, **fields: Any) -> None:
+    """Writes `event` to the log with those of its `fields` that have a value; none is a part of the sentence."""
+    known = {name: value for name, value in {**fields, "exc_info": exc_info}.items() if value is not None}
+    structlog.get_logger("taskqueue").log(event.level, event.sentence, name=event.name, **known)
+
+
+def configure_logging(level: str, log_format: LogFormat) -> None:
+    """Sends this process's log, other libraries' records included, to standard error in one format.
+
+    For a `__main__` to call, once.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    final: list[structlog.typing.Processor] = (
+        [structlog.processors.ExceptionRenderer(_TRACEBACKS), structlog.processors.JSONRenderer()]
+        if log_format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain_traceback)]
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for chatty in ("aiormq", "aio_pika", "asyncio", "alembic"):
+        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))

@@ -1,0 +1,83 @@
+"""A process from start to stop: signals, exit codes, the event loop. For a `__main__` to call."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from taskqueue import events
+from taskqueue.errors import StartRefused
+
+EXIT_CRASHED: Final = 1
+EXIT_KILLED_BY_SECOND_SIGNAL: Final = 130
+SAME_SIGNAL_SECONDS: Final = 0.5
+"""A signal so soon after the first one is the first one: a shell and make both pass it on."""
+
+Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+"""Runs until the event is set, then finishes what it began and returns."""
+
+
+def run(main: Main) -> int:
+    """Runs `main` until SIGTERM or SIGINT, and answers the process's exit code: 0 after an orderly stop.
+
+    A second signal ends the process at once. StartRefused becomes its own exit code, any other failure 1, so that a
+    supervisor starts the process again.
+    """
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_until_signal(main))
+    except StartRefused as error:
+        return refuse(error)
+    except BaseExceptionGroup as group:
+        refusal = group.subgroup(StartRefused)
+        if refusal is not None:
+            return refuse(_first(refusal))
+        events.emit(events.CRASHED, exc_info=group)
+        return EXIT_CRASHED
+    except Exception as error:  # noqa: BLE001 - the last resort: reported, and an exit code for the supervisor
+        events.emit(events.CRASHED, exc_info=error)
+        return EXIT_CRASHED
+    return 0
+
+
+def refuse(error: StartRefused) -> int:
+    """Reports why a process does not start, and answers its exit code."""
+    events.emit(events.START_REFUSED, reason=str(error))
+    return error.exit_code
+
+
+async def _until_signal(main: Main) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    first_at = 0.0
+
+    def on_signal() -> None:
+        nonlocal first_at
+        if not stop.is_set():
+            first_at = loop.time()
+            events.emit(events.STOPPING)
+            stop.set()
+        elif loop.time() - first_at > SAME_SIGNAL_SECONDS:
+            os._exit(EXIT_KILLED_BY_SECOND_SIGNAL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    await main(stop)
+    events.emit(events.STOPPED)
+
+
+def _first(group: BaseExceptionGroup[StartRefused]) -> StartRefused:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, StartRefused) else StartRefused(str(error))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

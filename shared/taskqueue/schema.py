@@ -1,0 +1,173 @@
+"""The wire contract: what a client posts, what travels through the broker, what a client reads back."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
+
+from taskqueue import jsontext
+from taskqueue.errors import InvalidRequest, UnreadableMessage
+
+MESSAGE_VERSION: Final = 1
+MAX_ACTION_CHARACTERS: Final = 200
+MAX_ID_CHARACTERS: Final = 200
+MAX_INSTANT: Final = 2**53
+MAX_ATTEMPT: Final = 2**31
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands; `docs/adr/0001` tells why these six."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+LEGAL_TRANSITIONS: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = MappingProxyType(
+    {
+        # A worker may be faster than the dispatcher's note that the broker has confirmed: pending -> running.
+        TaskStatus.PENDING: frozenset({TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.CANCELLED}),
+        TaskStatus.QUEUED: frozenset({TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.CANCELLED}),
+        TaskStatus.RUNNING: frozenset(
+            {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.PENDING}
+        ),
+        TaskStatus.COMPLETED: frozenset(),
+        TaskStatus.FAILED: frozenset(),
+        TaskStatus.CANCELLED: frozenset(),
+    }
+)
+
+
+def sources_of(target: TaskStatus) -> tuple[TaskStatus, ...]:
+    """The statuses from which a task may go to `target`."""
+    return tuple(source for source, targets in LEGAL_TRANSITIONS.items() if target in targets)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TaskRequest(_Frozen):
+    """What a client asks for: the body of `POST /tasks`. Members that it does not know are left aside."""
+
+    action: str = Field(min_length=1, max_length=MAX_ACTION_CHARACTERS)
+    data: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, body: bytes) -> "TaskRequest":
+        """The request in `body`. Raises InvalidRequest with a sentence for the client."""
+        members = _decode_object(body)
+        if members.get("action") in (None, ""):
+            raise InvalidRequest("action required")
+        try:
+            return cls.model_validate(members, strict=True)
+        except ValidationError as error:
+            raise InvalidRequest(_first_fault(error)) from error
+
+
+class TaskPayload(_Frozen):
+    """What a task is asked to do; written once, never changed. `created_at` is in whole Unix seconds."""
+
+    id: str
+    action: str
+    data: dict[str, Any]
+    created_at: int
+
+    @classmethod
+    def new(cls, request: TaskRequest, created_at: int) -> "TaskPayload":
+        """A task of its own for `request`, under a new random id."""
+        return cls(id=str(uuid4()), action=request.action, data=request.data, created_at=created_at)
+
+
+class TaskMessage(_Frozen):
+    """What travels through the broker: "this task is ready for its next attempt".
+
+    `attempt` is the number of attempts before this one; a claim must match it, so each message starts a task once at
+    most. `dispatched_at` (ms) orders messages by age. Other producers need to send only `id` and `action`.
+    """
+
+    v: int = MESSAGE_VERSION
+    id: str = Field(min_length=1, max_length=MAX_ID_CHARACTERS)
+    action: str = Field(min_length=1, max_length=MAX_ACTION_CHARACTERS)
+    data: dict[str, Any] = Field(default_factory=dict)
+    created_at: int | None = Field(default=None, ge=0, le=MAX_INSTANT)
+    attempt: int = Field(default=0, ge=0, le=MAX_ATTEMPT)
+    dispatched_at: int = Field(default=0, ge=0, le=MAX_INSTANT)
+
+    @classmethod
+    def of(cls, payload: TaskPayload, attempt: int, dispatched_at: int) -> "TaskMessage":
+        """The message that hands out `payload` after `attempt` attempts, at the instant `dispatched_at` (ms)."""
+        return cls(**dict(payload), attempt=attempt, dispatched_at=dispatched_at)
+
+    def payload(self, created_at: int) -> TaskPayload:
+        """The payload, created at `created_at` (s) where the producer did not say."""
+        created = self.created_at if self.created_at is not None else created_at
+        return TaskPayload(id=self.id, action=self.action, data=self.data, created_at=created)
+
+    def encode(self) -> bytes:
+        """The bytes for the broker."""
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def decode(cls, body: bytes) -> "TaskMessage":
+        """The message in `body`. Raises UnreadableMessage with the reason."""
+        try:
+            members = _decode_object(body)
+        except InvalidRequest as error:
+            raise UnreadableMessage(str(error)) from error
+        version = members.get("v", MESSAGE_VERSION)
+        if version != MESSAGE_VERSION:
+            raise UnreadableMessage(f"message version {version!r:.20} is not known, only {MESSAGE_VERSION} is")
+        try:
+            return cls.model_validate(members, strict=True)
+        except ValidationError as error:
+            raise UnreadableMessage(_first_fault(error)) from error
+
+
+class Task(_Frozen):
+    """A task as a client reads it. Times are in whole Unix seconds."""
+
+    id: str
+    payload: Json[dict[str, Any]]
+    status: TaskStatus
+    result: Json[Any] | None
+    created_at: int
+    processed_at: int | None
+    attempts: int
+    error: str | None
+
+
+def _decode_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = jsontext.decode(body)
+    except jsontext.InvalidJSON as error:
+        raise InvalidRequest("invalid JSON") from error
+    except jsontext.NestedTooDeep as error:
+        raise InvalidRequest(f"the body must not be nested more than {jsontext.MAX_NESTING} levels deep") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    return value
+
+
+_SENTENCES: Final = {
+    "string_type": "{member} must be a string",
+    "string_too_long": "{member} must be at most {max_length} characters long",
+    "string_too_short": "{member} must not be empty",
+    "dict_type": "{member} must be an object",
+    "missing": "{member} required",
+}
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    member = ".".join(str(part) for part in fault["loc"])
+    sentence = _SENTENCES.get(fault["type"])
+    if sentence is None:
+        return f"{member}: {fault['msg']}"
+    return sentence.format(member=member, **fault.get("ctx", {}))

@@ -1,0 +1,55 @@
+"""What is read from the store, through its read pool."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import RowMapping, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from taskqueue.schema import Task, TaskStatus
+from taskqueue.store.tables import revision, tasks
+
+PAGE = 100
+
+_TASK = select(
+    tasks.c.id,
+    tasks.c.payload,
+    tasks.c.status,
+    tasks.c.result,
+    tasks.c.created_at,
+    tasks.c.processed_at,
+    tasks.c.attempt.label("attempts"),
+    tasks.c.error,
+)
+
+
+async def find(connection: AsyncConnection, task_id: str) -> Task | None:
+    """The task, if it is known."""
+    row = (await connection.execute(_TASK.where(tasks.c.id == task_id))).mappings().one_or_none()
+    return _task(row) if row else None
+
+
+async def newest(connection: AsyncConnection, status: TaskStatus | None) -> Sequence[Task]:
+    """The newest tasks, 100 at most, newest first; of one status, or of any."""
+    query = _TASK if status is None else _TASK.where(tasks.c.status == status)
+    rows = await connection.execute(query.order_by(tasks.c.accepted_at.desc()).limit(PAGE))
+    return [_task(row) for row in rows.mappings()]
+
+
+async def anything_due(connection: AsyncConnection, now: int) -> bool:
+    """Whether a task is due at `now` (ms): cheaper than taking the write lock to find out."""
+    return (await connection.execute(select(tasks.c.id).where(tasks.c.due_at <= now).limit(1))).first() is not None
+
+
+async def anything_queued(connection: AsyncConnection, made_before: int) -> bool:
+    """Whether a queued task's message was made before this instant (ms)."""
+    query = select(tasks.c.id).where(tasks.c.queued_at < made_before).limit(1)
+    return (await connection.execute(query)).first() is not None
+
+
+async def schema_revisions(connection: AsyncConnection) -> Sequence[str]:
+    """The revision of the schema, as Alembic notes it."""
+    return (await connection.execute(select(revision.c.version_num))).scalars().all()
+
+
+def _task(row: RowMapping) -> Task:
+    return Task.model_validate(dict(row))

@@ -1,0 +1,128 @@
+"""What a sweep does to the store: rows that are due, and rows whose message is lost, become ready to be dispatched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from taskqueue.schema import TaskPayload, TaskStatus
+from taskqueue.store.tables import tasks
+
+WORKER_LOST = "the worker was lost in the last attempt allowed"
+
+
+@dataclass(frozen=True)
+class Due:
+    """Asks, at `now`, for up to `limit` due tasks, and moves them on to `lease_until`. Instants in ms."""
+
+    now: int
+    lease_until: int
+    max_attempts: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A task to dispatch after `attempt` attempts."""
+
+    payload: TaskPayload
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a sweep found: tasks that are its to dispatch, and the ids of those that lost their last worker."""
+
+    ready: Sequence[Ready]
+    failed: Sequence[str]
+
+
+async def take_due(connection: AsyncConnection, items: Sequence[Due]) -> Sequence[Taken]:
+    """Takes due tasks, each by one sweep alone; those without an attempt left become `failed`."""
+    return [Taken(failed=await _fail_spent(connection, item), ready=await _take(connection, item)) for item in items]
+
+
+async def _fail_spent(connection: AsyncConnection, item: Due) -> list[str]:
+    failed = await connection.execute(
+        update(tasks)
+        .where(
+            tasks.c.status == TaskStatus.RUNNING,
+            tasks.c.due_at <= item.now,
+            tasks.c.attempt - tasks.c.handed_back >= item.max_attempts,
+        )
+        .values(status=TaskStatus.FAILED, error=WORKER_LOST, due_at=None, processed_at=item.now // 1000)
+        .returning(tasks.c.id)
+    )
+    return [row.id for row in failed]
+
+
+async def _take(connection: AsyncConnection, item: Due) -> list[Ready]:
+    due = (
+        select(tasks.c.id)
+        .where(tasks.c.due_at <= item.now)
+        .order_by(tasks.c.due_at)
+        .limit(item.limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = await connection.execute(
+        update(tasks)
+        .where(tasks.c.id.in_(due))
+        .values(status=TaskStatus.PENDING, due_at=item.lease_until)
+        .returning(tasks.c.payload, tasks.c.attempt)
+    )
+    return [Ready(TaskPayload.model_validate_json(row.payload), row.attempt) for row in taken]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Says, at `now`, that the broker holds no message made before `made_before`. Instants in ms."""
+
+    made_before: int
+    now: int
+    limit: int
+
+
+async def requeue_lost(connection: AsyncConnection, items: Sequence[Lost]) -> Sequence[int]:
+    """Makes queued tasks whose message is lost due at once; answers how many."""
+    return [await _requeue(connection, item) for item in items]
+
+
+async def _requeue(connection: AsyncConnection, item: Lost) -> int:
+    lost = (
+        select(tasks.c.id)
+        .where(tasks.c.queued_at < item.made_before, tasks.c.status == TaskStatus.QUEUED)
+        .order_by(tasks.c.queued_at)
+        .limit(item.limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = await connection.execute(
+        update(tasks)
+        .where(tasks.c.id.in_(lost))
+        .values(status=TaskStatus.PENDING, due_at=item.now, queued_at=None)
+        .returning(tasks.c.id)
+    )
+    return len(found.all())
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Says, at `now` (ms), that no other process is at work, and that the broker is empty."""
+
+    now: int
+
+
+async def resume(connection: AsyncConnection, items: Sequence[Restart]) -> Sequence[int]:
+    """Makes every task that is queued or running due at once; answers how many. For embedded mode's start alone."""
+    return [await _resume(connection, item) for item in items]
+
+
+async def _resume(connection: AsyncConnection, item: Restart) -> int:
+    queued = update(tasks).where(tasks.c.status == TaskStatus.QUEUED)
+    running = update(tasks).where(tasks.c.status == TaskStatus.RUNNING)
+    undelivered = await connection.execute(
+        queued.values(status=TaskStatus.PENDING, due_at=item.now, queued_at=None).returning(tasks.c.id)
+    )
+    # A running task keeps its status, so that the sweep counts the attempt that the last process cut short.
+    interrupted = await connection.execute(running.values(due_at=item.now).returning(tasks.c.id))
+    return len(undelivered.all()) + len(interrupted.all())

@@ -1,0 +1,88 @@
+"""The one clock of the system: what is due is taken and handed out, and what the broker has lost is found.
+
+Any API or worker process may sweep; the store sees to it that no two take the same row.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from taskqueue import events
+from taskqueue.broker.contract import Broker
+from taskqueue.clock import Clock, milliseconds
+from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
+from taskqueue.errors import BrokerUnavailable, StoreError
+from taskqueue.store.tasks import TaskStore
+
+SWEEP_SECONDS: Final = 1.0
+SWEEP_LIMIT: Final = 500
+SEARCH_SECONDS: Final = 10.0
+SEARCH_SLACK_SECONDS: Final = 10.0
+"""How much younger a delivered message must be than a queued one that did not come, for that one to count as lost."""
+
+
+class DeliveryLog:
+    """The youngest message that was delivered here: the queue is in order, so all that is much older is past."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.youngest = 0
+        self._clock = clock
+
+    def note(self, dispatched_at: int) -> None:
+        """A message that was made at `dispatched_at` (ms) has been delivered. One from the future is not believed."""
+        if dispatched_at <= self._clock():
+            self.youngest = max(self.youngest, dispatched_at)
+
+
+class Sweep:
+    """Brings back what is due, and what is lost."""
+
+    def __init__(
+        self, store: TaskStore, broker: Broker, dispatcher: Dispatcher, clock: Clock, max_attempts: int
+    ) -> None:
+        self.deliveries = DeliveryLog(clock)
+        self._store = store
+        self._broker = broker
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._max_attempts = max_attempts
+
+    async def run(self) -> None:
+        """Sweeps until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self._bring_due, SWEEP_SECONDS))
+            group.create_task(self._repeat(self._find_lost, SEARCH_SECONDS))
+
+    async def _bring_due(self) -> None:
+        limit = SWEEP_LIMIT if self._dispatcher.idle else 0
+        taken = await self._store.take_due(milliseconds(DISPATCH_LEASE_SECONDS), self._max_attempts, limit)
+        for ready in taken.ready:
+            self._dispatcher.hand_over(ready)
+        if taken.ready:
+            events.emit(events.SWEPT, tasks=len(taken.ready))
+        if taken.failed:
+            events.emit(events.WORKER_LOST, task_ids=list(taken.failed))
+
+    async def _find_lost(self) -> None:
+        made_before = await self._youngest_gone() - milliseconds(SEARCH_SLACK_SECONDS)
+        lost = await self._store.requeue_lost(made_before)
+        if lost:
+            events.emit(events.MESSAGES_LOST, tasks=lost)
+
+    async def _youngest_gone(self) -> int:
+        """The instant (ms) up to which the broker has no messages left: now where it is empty."""
+        now = self._clock()
+        try:
+            empty = await self._broker.ready_count() == 0
+        except BrokerUnavailable:
+            empty = False
+        return now if empty else self.deliveries.youngest
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter needs no secrecy
+            try:
+                await step()
+            except StoreError as error:
+                events.emit(events.SWEEP_FAILED, reason=str(error))
