@@ -1,0 +1,1 @@
+"""An example of actions of your own."""
