@@ -1,13 +1,13 @@
 # What a developer does here. `make` alone lists it.
 
 PACKAGES := shared services/api services/worker services/migrate services/embedded
-LOCKS := dev build embedded api worker migrate
+LOCKS := dev build embedded api worker migrate bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format up down logs lock clean
+.PHONY: help run test test-fast check format up down logs bench bench-quick lock clean
 
 help: ## List what can be done
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # At a terminal the service gets a process group of its own, so that Ctrl-C reaches it alone: make, too, would end by the
 # signal, and not with the service's exit code. Elsewhere it takes the shell's place, so that make's SIGTERM reaches it.
@@ -41,6 +41,15 @@ down: ## Stop the compose stack; its tasks are kept
 logs: ## Follow the compose stack's logs
 	docker compose logs --follow
 
+# Peers have an environment of their own; embedded mode runs from the one of `make run`. Docker brings RabbitMQ.
+BENCH := .venv/bin/python -m benchmarks --embedded .venv-run/bin/python --peers .venv-bench/bin/python
+
+bench: .venv/ready .venv-run/ready .venv-bench/ready ## Measure ours and its peers, and write docs/benchmarks.md
+	$(BENCH) --report docs/benchmarks.md $(ARGS)
+
+bench-quick: .venv/ready .venv-run/ready .venv-bench/ready ## The same in 3 minutes at most, roughly, and shown only
+	$(BENCH) --plan quick $(ARGS)
+
 # The first lock binds the others, so that everything is tested with what is shipped. One that stays the same keeps its
 # time, so that no environment is made anew for nothing.
 lock: .venv/ready ## Write the locks anew from the pyproject.toml files; UPGRADE=--upgrade takes the newest versions
@@ -57,15 +66,19 @@ lock: .venv/ready ## Write the locks anew from the pyproject.toml files; UPGRADE
 	done
 
 clean: ## Remove environments and caches; ./data stays
-	rm -rf .venv .venv-run .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-run .venv-bench benchmarks/results .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find shared services tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An environment is made anew whenever its lock or a package's own description has changed.
 .venv/ready: REQUIREMENTS := requirements/dev.txt
 .venv-run/ready: REQUIREMENTS := requirements/embedded.txt
+.venv-bench/ready: REQUIREMENTS := requirements/bench.txt
 .venv/ready: requirements/dev.txt
 .venv-run/ready: requirements/embedded.txt
+.venv-bench/ready: requirements/bench.txt
 .venv/ready .venv-run/ready: $(PACKAGES:%=%/pyproject.toml)
+.venv/ready .venv-run/ready: OWN := $(PACKAGES)
+.venv/ready .venv-run/ready .venv-bench/ready:
 	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3 none; do \
 		$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	done; \
@@ -77,6 +90,6 @@ clean: ## Remove environments and caches; ./data stays
 	echo "Making $(@D) with $$($$python --version)" >&2; \
 	$$python -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(REQUIREMENTS)
-	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
-		$(PACKAGES:%=-e %)
+	@[ -z "$(OWN)" ] || $(@D)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
+		$(OWN:%=-e %)
 	@touch $@

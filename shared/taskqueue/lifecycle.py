@@ -14,6 +14,9 @@ EXIT_KILLED_BY_SECOND_SIGNAL: Final = 130
 SAME_SIGNAL_SECONDS: Final = 0.5
 """A signal so soon after the first one is the first one: a shell and make both pass it on."""
 
+LEFTOVER_SECONDS: Final = 3.0
+"""How long what is left on the event loop has to end once `main` has returned."""
+
 Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 """Runs until the event is set, then finishes what it began and returns."""
 
@@ -24,9 +27,16 @@ def run(main: Main) -> int:
     A second signal ends the process at once. StartRefused becomes its own exit code, any other failure 1, so that a
     supervisor starts the process again.
     """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        code = _run_to_its_end(runner, main)
+        # What is left on the loop is cancelled now, and waited for: a handler may refuse to end, this process may not.
+        runner.get_loop().call_later(LEFTOVER_SECONDS, os._exit, code)
+    return code
+
+
+def _run_to_its_end(runner: asyncio.Runner, main: Main) -> int:
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_until_signal(main))
+        runner.run(_until_signal(main))
     except StartRefused as error:
         return refuse(error)
     except BaseExceptionGroup as group:

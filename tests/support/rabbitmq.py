@@ -13,7 +13,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 USER = "taskqueue"
-PASSWORD = "only-for-tests"  # noqa: S105 - a throw-away container's
+PASSWORD = "only-for-tests"
 START_SECONDS = 120
 
 

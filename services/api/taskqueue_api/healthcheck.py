@@ -3,6 +3,7 @@
 import http.client
 import os
 import sys
+from contextlib import closing
 
 TIMEOUT_SECONDS = 3
 
@@ -13,9 +14,10 @@ def main() -> None:
         "127.0.0.1", int(os.environ.get("TASKQUEUE_PORT", "8080")), timeout=TIMEOUT_SECONDS
     )
     try:
-        connection.request("GET", "/readyz")
-        sys.exit(0 if connection.getresponse().status == 200 else 1)  # noqa: PLR2004
-    except OSError:
+        with closing(connection):
+            connection.request("GET", "/readyz")
+            sys.exit(0 if connection.getresponse().status == 200 else 1)  # noqa: PLR2004
+    except (OSError, http.client.HTTPException):
         sys.exit(1)
 
 

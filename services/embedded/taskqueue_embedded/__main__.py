@@ -34,7 +34,6 @@ def main() -> None:
 
 async def _main(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
     path = settings.database_path
-    path.parent.mkdir(parents=True, exist_ok=True)
     with alone_with(path):
         await asyncio.to_thread(upgrade, path, shared_file=False)
         async with open_store(path, system_clock, shared_file=False) as store:

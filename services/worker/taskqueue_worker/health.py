@@ -7,6 +7,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +17,12 @@ NOTE_SECONDS: Final = 1.0
 async def note_health(file: Path, consuming: Callable[[], bool]) -> None:
     """Notes {"at": seconds of the monotonic clock, "ready": bool} in `file` until cancelled.
 
-    Each note replaces the last as a whole: a reader never sees half of one.
+    Each note replaces the last as a whole: a reader never sees half of one. Where it cannot be written the worker works
+    on; the file grows old.
     """
     draft = file.with_suffix(".draft")
     while True:
-        draft.write_text(json.dumps({"at": time.monotonic(), "ready": consuming()}))
-        draft.replace(file)
+        with suppress(OSError):
+            draft.write_text(json.dumps({"at": time.monotonic(), "ready": consuming()}))
+            draft.replace(file)
         await asyncio.sleep(NOTE_SECONDS)

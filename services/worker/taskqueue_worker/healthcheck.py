@@ -20,7 +20,7 @@ def main() -> None:
         noted = json.loads(Path(os.environ["TASKQUEUE_HEALTH_FILE"]).read_text())
         fresh = time.monotonic() - noted["at"] < STALE_SECONDS
         sys.exit(0 if fresh and (question == "live" or noted["ready"]) else 1)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         sys.exit(1)
 
 

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Row, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
 
 from taskqueue.schema import TaskPayload, TaskStatus
 from taskqueue.store.tables import tasks
 
-WORKER_LOST = "the worker was lost in the last attempt allowed"
+WORKER_LOST: Final = "the worker was lost in the last attempt allowed"
+MAX_CHARACTERS: Final = 4_000_000
+"""Of payloads taken at once: each is many times as large in memory, and a process may have little of it."""
+
+_ROWS_AT_ONCE: Final = 10
 
 
 @dataclass(frozen=True)
@@ -59,19 +64,33 @@ async def _fail_spent(connection: AsyncConnection, item: Due) -> list[str]:
 
 async def _take(connection: AsyncConnection, item: Due) -> list[Ready]:
     due = (
-        select(tasks.c.id)
+        select(tasks.c.id, tasks.c.payload, tasks.c.attempt)
         .where(tasks.c.due_at <= item.now)
         .order_by(tasks.c.due_at)
         .limit(item.limit)
         .with_for_update(skip_locked=True)
+        .execution_options(yield_per=_ROWS_AT_ONCE)
     )
-    taken = await connection.execute(
-        update(tasks)
-        .where(tasks.c.id.in_(due))
-        .values(status=TaskStatus.PENDING, due_at=item.lease_until)
-        .returning(tasks.c.payload, tasks.c.attempt)
-    )
+    async with connection.stream(due) as rows:
+        taken = await _as_many_as_fit(rows)
+    if taken:
+        await connection.execute(
+            update(tasks)
+            .where(tasks.c.id.in_([row.id for row in taken]))
+            .values(status=TaskStatus.PENDING, due_at=item.lease_until)
+        )
     return [Ready(TaskPayload.model_validate_json(row.payload), row.attempt) for row in taken]
+
+
+async def _as_many_as_fit(rows: AsyncResult[tuple[str, str, int]]) -> list[Row[tuple[str, str, int]]]:
+    taken: list[Row[tuple[str, str, int]]] = []
+    characters = 0
+    async for row in rows:
+        taken.append(row)
+        characters += len(row.payload)
+        if characters >= MAX_CHARACTERS:
+            break
+    return taken
 
 
 @dataclass(frozen=True)

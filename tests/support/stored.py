@@ -1,0 +1,62 @@
+"""Tasks in the store, brought to where a test begins, and looked at from outside."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from taskqueue.schema import TaskPayload, TaskStatus
+from taskqueue.store.tasks import TaskStore
+from taskqueue.store.writes import Claimed, Dispatched, NotClaimed, Settlement
+from tests.support.builders import a_payload
+from tests.support.database import rows
+from tests.support.frozen_clock import START
+
+LEASE: Final = 30_000
+CHALLENGE: Final = 5_000
+DISPATCH_LEASE: Final = 8_000
+
+_COLUMNS: Final = (
+    "id, payload, status, result, created_at, processed_at, accepted_at, due_at, queued_at, started_at, attempt, "
+    "handed_back, worker, error"
+)
+
+
+def row(database: Path, task_id: str) -> dict[str, Any]:
+    """Every column of a task."""
+    (found,) = rows(database, f"SELECT {_COLUMNS} FROM tasks WHERE id = ?", task_id)  # noqa: S608 - of our own making
+    return dict(zip(_COLUMNS.split(", "), found, strict=True))
+
+
+async def pending(store: TaskStore, task_id: str = "a", due_at: int = START + DISPATCH_LEASE) -> TaskPayload:
+    """A new task."""
+    payload = a_payload(task_id)
+    await store.add(payload, due_at)
+    return payload
+
+
+async def queued(store: TaskStore, task_id: str = "a", dispatched_at: int = START) -> TaskPayload:
+    """A task whose message the broker has confirmed."""
+    payload = await pending(store, task_id)
+    await store.mark_queued(Dispatched(task_id, 0, dispatched_at))
+    return payload
+
+
+async def running(store: TaskStore, task_id: str = "a") -> Claimed:
+    """A task in its first attempt."""
+    claimed = await claim(store, await queued(store, task_id))
+    assert isinstance(claimed, Claimed)
+    return claimed
+
+
+async def final(store: TaskStore, status: TaskStatus, task_id: str = "a") -> Settlement:
+    """A task that will never change again."""
+    claimed = await running(store, task_id)
+    settlement = Settlement(task_id, claimed.attempt, status, result='{"output":1}', error="why", processed_at=7)
+    assert await store.settle(settlement)
+    return settlement
+
+
+async def claim(
+    store: TaskStore, payload: TaskPayload, attempt: int = 0, worker: str = "worker"
+) -> Claimed | NotClaimed:
+    """What comes of a message for the attempt that follows `attempt`."""
+    return await store.claim(payload, attempt, worker, LEASE, CHALLENGE)

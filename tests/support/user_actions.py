@@ -1,0 +1,47 @@
+"""A module of a user's own actions, for services that run as processes: its handlers do as files say."""
+
+from pathlib import Path
+from typing import Final
+
+MODULE: Final = "users_actions"
+
+_SOURCE: Final = """
+import asyncio
+from pathlib import Path
+
+from taskqueue.actions import Context, action
+
+
+@action("wait")
+async def wait(data: dict, context: Context) -> dict:
+    Path(f"began.{context.task_id}.{context.attempt}").touch()
+    while not Path("go").exists():
+        await asyncio.sleep(0.02)
+    return {"attempt": context.attempt}
+
+
+@action("stay")
+async def stay(data: dict, context: Context) -> None:
+    Path(f"began.{context.task_id}.{context.attempt}").touch()
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+"""
+
+
+class UserActions:
+    """The actions `wait`, which ends once it may go on, and `stay`, which ends never."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        (folder / f"{MODULE}.py").write_text(_SOURCE)
+
+    def began(self, task_id: str, attempt: int = 1) -> bool:
+        """Whether a handler has been called for this attempt."""
+        return (self._folder / f"began.{task_id}.{attempt}").exists()
+
+    def go_on(self) -> None:
+        """Lets every `wait` end, now and later."""
+        (self._folder / "go").touch()

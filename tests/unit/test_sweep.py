@@ -1,0 +1,306 @@
+"""The one clock of the system: what is due is handed out, what is lost is found, an honest backlog is left alone."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from taskqueue import dispatch, sweep
+from taskqueue.broker.contract import Broker
+from taskqueue.broker.memory import MemoryBroker
+from taskqueue.dispatch import Dispatcher
+from taskqueue.errors import StoreUnavailable
+from taskqueue.schema import TaskMessage
+from taskqueue.store.sweeps import WORKER_LOST, Ready
+from taskqueue.store.tasks import TaskStore
+from taskqueue.sweep import DeliveryLog, Sweep
+from tests.support.builders import a_message
+from tests.support.database import rows
+from tests.support.doubles import AwayBroker, RefusingBroker
+from tests.support.eventually import eventually
+from tests.support.frozen_clock import START, FrozenClock
+from tests.support.inbox import Inbox
+from tests.support.stored import DISPATCH_LEASE, LEASE, pending, queued, row, running
+
+MAX_ATTEMPTS = 1
+
+
+async def test_what_is_due_is_handed_out(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock
+) -> None:
+    """A task that nobody dispatched is with the broker after the next sweep."""
+    await pending(store, due_at=START + 1_000)
+
+    async with _swept(store, memory_broker, clock) as sweeping:
+        await sweeping._bring_due()
+        assert row(database, "a")["status"] == "pending"
+        clock.advance(1)
+        await sweeping._bring_due()
+        await _eventually(database, "a", "queued")
+
+    assert await memory_broker.ready_count() == 1
+
+
+async def test_what_the_broker_did_not_confirm_is_handed_out_again(
+    store: TaskStore, database: Path, clock: FrozenClock
+) -> None:
+    """When its lease has run out, and not before."""
+    broker = RefusingBroker({"a"})
+    await pending(store, due_at=START)
+
+    async with _swept(store, broker, clock) as sweeping:
+        await sweeping._bring_due()
+        await eventually(lambda: row(database, "a")["due_at"] == START + DISPATCH_LEASE)
+        await eventually(sweeping._dispatcher._waiting.empty)
+        broker.refused = ()
+        await sweeping._bring_due()
+        assert row(database, "a")["status"] == "pending"
+
+        clock.advance(DISPATCH_LEASE / 1000)
+        await sweeping._bring_due()
+        await _eventually(database, "a", "queued")
+
+    assert await broker.ready_count() == 1
+
+
+async def test_nothing_is_taken_while_the_broker_is_away(store: TaskStore, database: Path, clock: FrozenClock) -> None:
+    """Due instants do not churn, so that all is handed out at once when it is back, longest due first."""
+    broker = AwayBroker()
+    await pending(store, due_at=START)
+    before = row(database, "a")
+
+    async with _swept(store, broker, clock) as sweeping:
+        for _ in range(5):
+            clock.advance(10)
+            await sweeping._bring_due()
+        assert row(database, "a") == before
+
+        broker.connected = True
+        await sweeping._bring_due()
+        await _eventually(database, "a", "queued")
+
+
+async def test_a_task_that_lost_its_last_worker_fails_while_the_broker_is_away(
+    store: TaskStore, database: Path, clock: FrozenClock
+) -> None:
+    """That needs no broker, and a client waits for it."""
+    await running(store)
+    clock.advance(LEASE / 1000)
+
+    async with _swept(store, AwayBroker(), clock) as sweeping:
+        await sweeping._bring_due()
+
+    assert (row(database, "a")["status"], row(database, "a")["error"]) == ("failed", WORKER_LOST)
+
+
+async def test_nothing_is_taken_while_too_much_waits(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a full waiting list would drop stays where it is, and is taken by a sweep that has room."""
+    monkeypatch.setattr(dispatch, "MAX_WAITING", 4)
+    await pending(store, due_at=START)
+    before = row(database, "a")
+    dispatcher = Dispatcher(memory_broker, store, clock)
+    sweeping = Sweep(store, memory_broker, dispatcher, clock, MAX_ATTEMPTS)
+    for _ in range(4):
+        dispatcher.hand_over(Ready(a_message("other").payload(0), attempt=0))
+
+    await sweeping._bring_due()
+
+    assert row(database, "a") == before
+
+
+async def test_a_task_that_the_full_list_dropped_is_brought_by_the_sweep(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of posts leaves none behind."""
+    monkeypatch.setattr(dispatch, "MAX_WAITING", 4)
+    payloads = [await pending(store, str(number)) for number in range(10)]
+
+    async with _swept(store, memory_broker, clock) as sweeping:
+        for payload in payloads:
+            sweeping._dispatcher.hand_over(Ready(payload, attempt=0))
+        await eventually(lambda: _count(database, "queued") == 4)
+        clock.advance(DISPATCH_LEASE / 1000)
+        await sweeping._bring_due()
+        await eventually(sweeping._dispatcher._waiting.empty)
+        for _ in range(5):
+            clock.advance(DISPATCH_LEASE / 1000)
+            await sweeping._bring_due()
+            await eventually(sweeping._dispatcher._waiting.empty)
+
+        await eventually(lambda: _count(database, "queued") == 10)
+
+
+async def test_an_empty_queue_has_lost_what_was_queued(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock
+) -> None:
+    """A purge, a deleted queue, a disk that is gone: whoever finds the queue empty makes the messages again."""
+    await queued(store, "old", dispatched_at=START - 1)
+    await queued(store, "young", dispatched_at=START)
+
+    async with _swept(store, memory_broker, clock) as sweeping:
+        clock.advance(sweep.SEARCH_SLACK_SECONDS)
+        await sweeping._find_lost()
+        assert row(database, "young")["status"] == "queued"
+        assert (row(database, "old")["status"], row(database, "old")["due_at"]) == ("pending", clock())
+
+        await sweeping._bring_due()
+        await _eventually(database, "old", "queued")
+
+    assert await memory_broker.ready_count() == 1
+
+
+async def test_an_honest_backlog_is_left_alone(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock
+) -> None:
+    """However long it waits: as long as the queue is not empty, nothing younger than what was delivered is lost."""
+    for number in range(10):
+        await queued(store, str(number), dispatched_at=START + number)
+        await memory_broker.publish([a_message(str(number), dispatched_at=START + number).encode()])
+    sweeping = Sweep(store, memory_broker, Dispatcher(memory_broker, store, clock), clock, MAX_ATTEMPTS)
+    sweeping.deliveries.note(START - 1)
+
+    for _ in range(3):
+        clock.advance(100_000)
+        await sweeping._find_lost()
+
+    assert _count(database, "queued") == 10
+
+
+async def test_a_message_that_was_overtaken_is_lost(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock
+) -> None:
+    """The queue is in order: where much younger messages are delivered, one that did not come will not come."""
+    await memory_broker.publish([a_message("waiting").encode()])
+    await queued(store, "overtaken", dispatched_at=START)
+    await queued(store, "near", dispatched_at=START + 1)
+    clock.advance(1_000)
+    sweeping = Sweep(store, memory_broker, Dispatcher(memory_broker, store, clock), clock, MAX_ATTEMPTS)
+
+    sweeping.deliveries.note(START + 10_000)
+    await sweeping._find_lost()
+    assert _count(database, "queued") == 2
+
+    sweeping.deliveries.note(START + 10_001)
+    await sweeping._find_lost()
+
+    assert row(database, "overtaken")["status"] == "pending"
+    assert row(database, "near")["status"] == "queued"
+
+
+async def test_what_was_overtaken_is_found_while_the_broker_is_away(
+    store: TaskStore, database: Path, clock: FrozenClock
+) -> None:
+    """What deliveries have shown stays true; that the queue is empty is not assumed."""
+    await queued(store, "overtaken", dispatched_at=START)
+    await queued(store, "young", dispatched_at=START + 5_000)
+    clock.advance(1_000)
+    broker = AwayBroker()
+    sweeping = Sweep(store, broker, Dispatcher(broker, store, clock), clock, MAX_ATTEMPTS)
+    sweeping.deliveries.note(START + 10_001)
+
+    await sweeping._find_lost()
+
+    assert row(database, "overtaken")["status"] == "pending"
+    assert row(database, "young")["status"] == "queued"
+
+
+async def test_a_message_from_the_future_makes_nothing_lost(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock
+) -> None:
+    """Another producer's clock, or its mistake, must not send the whole backlog again."""
+    await queued(store, dispatched_at=START)
+    await memory_broker.publish([a_message("a", dispatched_at=START).encode()])
+    clock.advance(1)
+    sweeping = Sweep(store, memory_broker, Dispatcher(memory_broker, store, clock), clock, MAX_ATTEMPTS)
+
+    sweeping.deliveries.note(TaskMessage(id="b", action="c", dispatched_at=clock() + 60_000).dispatched_at)
+    await sweeping._find_lost()
+
+    assert row(database, "a")["status"] == "queued"
+
+
+def test_the_youngest_delivery_counts() -> None:
+    """Messages that come again are older, and do not turn the log back; those without an instant say nothing."""
+    clock = FrozenClock()
+    log = DeliveryLog(clock)
+
+    for instant in (START - 5, START - 9, 0):
+        log.note(instant)
+
+    assert log.youngest == START - 5
+
+
+async def test_a_store_that_fails_does_not_end_the_sweep(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one tries again: nobody has to start a process because of a locked file."""
+    await pending(store, due_at=START)
+    await queued(store, "lost", dispatched_at=START - 999_999)
+    monkeypatch.setattr(sweep, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(sweep, "SEARCH_SECONDS", 0.01)
+    for method in ("take_due", "requeue_lost"):
+        monkeypatch.setattr(store, method, _failing_twice(getattr(store, method)))
+
+    async with _swept(store, memory_broker, clock) as sweeping:
+        swept = asyncio.create_task(sweeping.run())
+        await _eventually(database, "a", "queued")
+        await _eventually(database, "lost", "queued")
+        assert not swept.done()
+        swept.cancel()
+        with suppress(asyncio.CancelledError):
+            await swept
+
+
+async def test_two_sweeps_hand_out_each_task_once(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, inbox: Inbox
+) -> None:
+    """Every process sweeps, and none disturbs the others."""
+    for number in range(50):
+        await pending(store, f"{number:02}", due_at=START)
+
+    async with _swept(store, memory_broker, clock) as one, _swept(store, memory_broker, clock) as two:
+        await asyncio.gather(*(each._bring_due() for each in (one, two) * 3))
+        await eventually(lambda: _count(database, "queued") == 50)
+
+    async with memory_broker.subscribe(inbox, channels=1, prefetch_count=100):
+        deliveries = await inbox.expect(50)
+    assert sorted(TaskMessage.decode(each.body).id for each in deliveries) == [f"{number:02}" for number in range(50)]
+
+
+@asynccontextmanager
+async def _swept(store: TaskStore, broker: Broker, clock: FrozenClock) -> AsyncIterator[Sweep]:
+    """A sweep whose steps the test calls, and whose dispatcher is at work."""
+    dispatcher = Dispatcher(broker, store, clock)
+    dispatching = asyncio.create_task(dispatcher.run())
+    try:
+        yield Sweep(store, broker, dispatcher, clock, MAX_ATTEMPTS)
+        assert not dispatching.done()
+    finally:
+        dispatching.cancel()
+        with suppress(asyncio.CancelledError):
+            await dispatching
+
+
+def _failing_twice(method: object) -> object:
+    failures = iter([StoreUnavailable(), StoreUnavailable()])
+
+    async def failing(*arguments: object) -> object:
+        for failure in failures:
+            raise failure
+        assert callable(method)
+        return await method(*arguments)
+
+    return failing
+
+
+async def _eventually(database: Path, task_id: str, status: str) -> None:
+    await eventually(lambda: row(database, task_id)["status"] == status, what=f"{task_id} {status}")
+
+
+def _count(database: Path, status: str) -> int:
+    counted: int = rows(database, "SELECT count(*) FROM tasks WHERE status = ?", status)[0][0]
+    return counted
