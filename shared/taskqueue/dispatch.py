@@ -5,12 +5,13 @@ falls due, and the sweep brings it again.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from taskqueue import events
 from taskqueue.broker.contract import Broker
 from taskqueue.clock import Clock
-from taskqueue.errors import BrokerUnavailable
+from taskqueue.errors import BrokerUnavailable, StoreError
 from taskqueue.schema import TaskMessage
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore
@@ -68,14 +69,11 @@ class Dispatcher:
             return
         if not all(confirmed):
             events.emit(events.PUBLISH_FAILED, tasks=confirmed.count(False))
-        await self._note(
-            [
-                Dispatched(ready.payload.id, ready.attempt, now)
-                for ready, taken in zip(batch, confirmed, strict=True)
-                if taken
-            ]
-        )
-
-    async def _note(self, dispatched: list[Dispatched]) -> None:
+        dispatched = [
+            Dispatched(ready.payload.id, ready.attempt, now)
+            for ready, taken in zip(batch, confirmed, strict=True)
+            if taken
+        ]
         # A note that is not taken costs a second message, which starts nothing.
-        await asyncio.gather(*(self._store.mark_queued(each) for each in dispatched), return_exceptions=True)
+        with suppress(StoreError):
+            await self._store.mark_queued(dispatched)

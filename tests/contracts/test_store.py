@@ -113,7 +113,7 @@ async def test_a_pending_task_becomes_queued(store: TaskStore, database: Path) -
     """It is due no more, and the instant of its message is noted."""
     await pending(store)
 
-    await store.mark_queued(Dispatched("a", 0, START + 3))
+    await store.mark_queued([Dispatched("a", 0, START + 3)])
 
     stored = row(database, "a")
     assert (stored["status"], stored["due_at"], stored["queued_at"]) == ("queued", None, START + 3)
@@ -124,12 +124,12 @@ async def test_a_confirmation_that_comes_late_changes_nothing(store: TaskStore, 
     payload = await pending(store)
     await claim(store, payload)
     before = row(database, "a")
-    await store.mark_queued(Dispatched("a", 0, START))
+    await store.mark_queued([Dispatched("a", 0, START)])
     assert row(database, "a") == before
 
     await store.settle(Settlement("a", 1, TaskStatus.PENDING, error="again", due_at=START + 99))
     before = row(database, "a")
-    await store.mark_queued(Dispatched("a", 0, START))
+    await store.mark_queued([Dispatched("a", 0, START)])
     assert row(database, "a") == before
 
 
@@ -140,14 +140,14 @@ async def test_a_confirmation_of_another_attempt_changes_nothing(store: TaskStor
     before = row(database, "a")
 
     for attempt in (0, 2):
-        await store.mark_queued(Dispatched("a", attempt, START))
+        await store.mark_queued([Dispatched("a", attempt, START)])
 
     assert row(database, "a") == before
 
 
 async def test_a_confirmation_of_nothing_is_harmless(store: TaskStore) -> None:
     """An id that the store does not know is not made."""
-    await store.mark_queued(Dispatched("unknown", 0, START))
+    await store.mark_queued([Dispatched("unknown", 0, START)])
 
     assert await store.newest() == []
 
@@ -156,7 +156,7 @@ async def test_a_second_confirmation_keeps_the_first(store: TaskStore, database:
     """The older message is the one whose loss is looked for."""
     await queued(store, dispatched_at=START)
 
-    await store.mark_queued(Dispatched("a", 0, START + 5_000))
+    await store.mark_queued([Dispatched("a", 0, START + 5_000)])
 
     assert row(database, "a")["queued_at"] == START
 
@@ -282,7 +282,7 @@ async def test_a_later_attempt_counts_on(store: TaskStore, database: Path) -> No
     """After a retry the next attempt has the next number, and the last error stays to be read meanwhile."""
     payload = (await running(store)).payload
     await store.settle(Settlement("a", 1, TaskStatus.PENDING, error="first", due_at=START))
-    await store.mark_queued(Dispatched("a", 1, START))
+    await store.mark_queued([Dispatched("a", 1, START)])
 
     assert await claim(store, payload, attempt=1) == Claimed(payload, attempt=2, handed_back=0)
 
@@ -378,7 +378,7 @@ async def test_a_final_task_never_changes(
     clock.advance(1_000_000)
 
     for attempt in (0, 1, 2):
-        await store.mark_queued(Dispatched("a", attempt, clock()))
+        await store.mark_queued([Dispatched("a", attempt, clock())])
         await claim(store, a_payload("a"), attempt)
         assert not await store.settle(Settlement("a", attempt, TaskStatus.PENDING, due_at=1))
         assert not await store.settle(Settlement("a", attempt, TaskStatus.COMPLETED, result="2", processed_at=2))

@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
         """The broker confirms some attempt's message."""
         task = self.known.get(task_id)
         attempt = self._attempt(task_id, offset)
-        self._run(self.store.mark_queued(Dispatched(task_id, attempt, self.clock())))
+        self._run(self.store.mark_queued([Dispatched(task_id, attempt, self.clock())]))
         if task and task.status == "pending" and task.attempt == attempt:
             self.known[task_id] = replace(task, status="queued", due_at=None, queued_at=self.clock())
 

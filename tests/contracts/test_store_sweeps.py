@@ -257,5 +257,5 @@ async def _spend(store: TaskStore, task_id: str, attempts: int, handed_back: int
     for attempt in range(1, attempts):
         back = attempt <= handed_back
         await store.settle(Settlement(task_id, attempt, TaskStatus.PENDING, due_at=START, handed_back=back))
-        await store.mark_queued(Dispatched(task_id, attempt, START))
+        await store.mark_queued([Dispatched(task_id, attempt, START)])
         assert isinstance(await claim(store, payload, attempt), Claimed)

@@ -39,10 +39,10 @@ A_SECOND = 1.0
 async def test_every_writing_connection_reaches_the_disk(store: TaskStore) -> None:
     """The write-ahead log is synced at each commit, by the first connection and by any that replaces it."""
     for _ in range(2):
-        async with store._writer._engine.connect() as connection:
-            assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar_one() == 2
-            assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one() == "wal"
-            await connection.invalidate()
+        with store._writer._engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+            connection.invalidate()
 
 
 async def test_a_connection_that_does_not_reach_the_disk_is_refused(
@@ -93,7 +93,7 @@ async def test_what_arrives_during_a_commit_shares_the_next(store: TaskStore) ->
 
 async def test_a_commit_is_of_bounded_size(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many wait, the lock is let go of between groups, and nobody is forgotten."""
-    monkeypatch.setattr(writer, "MAX_ITEMS_PER_COMMIT", 10)
+    monkeypatch.setattr(writer, "MAX_REQUESTS_PER_COMMIT", 10)
 
     with _commits(store) as commits:
         await asyncio.gather(*(pending(store, str(number)) for number in range(95)))
@@ -110,7 +110,7 @@ async def test_different_writes_share_a_commit(store: TaskStore) -> None:
         _, claimed, _, settled, taken = await asyncio.gather(
             store.add(a_payload("new"), START + 1),
             claim(store, payload),
-            store.mark_queued(Dispatched("queued", 0, START)),
+            store.mark_queued([Dispatched("queued", 0, START)]),
             store.settle(Settlement("unknown", 1, TaskStatus.FAILED)),
             store.requeue_lost(START - 1),
         )
@@ -220,7 +220,7 @@ async def test_a_full_disk_is_told_and_passes(store: TaskStore, database: Path) 
     """What does not fit is not there, not even in part; what was there still is, and what fits again is written."""
     await pending(store, "before")
     (used,) = rows(database, "PRAGMA page_count")[0]
-    await _limit_pages(store, used + 2)
+    _limit_pages(store, used + 2)
     large = a_payload("large", data={"text": "x" * 100_000})
 
     answers = await asyncio.gather(
@@ -229,7 +229,7 @@ async def test_a_full_disk_is_told_and_passes(store: TaskStore, database: Path) 
 
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 2
     assert [task.id for task in await store.newest()] == ["before"]
-    await _limit_pages(store, 1_000_000)
+    _limit_pages(store, 1_000_000)
     await store.add(large, START)
     assert [task.id for task in await store.newest()] == ["large", "before"]
     assert rows(database, "PRAGMA integrity_check") == [("ok",)]
@@ -347,10 +347,10 @@ def _names(folder: Path) -> list[str]:
     return [entry.name for entry in folder.iterdir()]
 
 
-async def _limit_pages(store: TaskStore, pages: int) -> None:
+def _limit_pages(store: TaskStore, pages: int) -> None:
     """The disk of the writing connection has room for so many pages."""
-    async with store._writer._engine.connect() as connection:
-        await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with store._writer._engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
 
 @contextmanager
@@ -358,7 +358,7 @@ def _commits(store: TaskStore) -> Iterator[list[Connection]]:
     """The commits of the store's writer during the block."""
     commits: list[Connection] = []
     note = commits.append
-    engine = store._writer._engine.sync_engine
+    engine = store._writer._engine
     event.listen(engine, "commit", note)
     try:
         yield commits

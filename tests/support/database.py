@@ -1,6 +1,7 @@
 """Looking into a SQLite file from outside, as an operator would."""
 
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -37,3 +38,10 @@ def write_locked(database: Path) -> Iterator[None]:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("ROLLBACK")
+
+
+def connection_threads() -> frozenset[int]:
+    """The threads in which aiosqlite works, a connection each."""
+    return frozenset(
+        thread.ident or 0 for thread in threading.enumerate() if "_connection_worker_thread" in thread.name
+    )

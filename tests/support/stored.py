@@ -36,7 +36,7 @@ async def pending(store: TaskStore, task_id: str = "a", due_at: int = START + DI
 async def queued(store: TaskStore, task_id: str = "a", dispatched_at: int = START) -> TaskPayload:
     """A task whose message the broker has confirmed."""
     payload = await pending(store, task_id)
-    await store.mark_queued(Dispatched(task_id, 0, dispatched_at))
+    await store.mark_queued([Dispatched(task_id, 0, dispatched_at)])
     return payload
 
 

@@ -127,7 +127,7 @@ async def test_a_note_that_cannot_be_written_stops_nothing(
     mark_queued = store.mark_queued
     failures = iter([StoreUnavailable()])
 
-    async def fail_at_first(dispatched: Dispatched) -> None:
+    async def fail_at_first(dispatched: Sequence[Dispatched]) -> None:
         for failure in failures:
             raise failure
         await mark_queued(dispatched)

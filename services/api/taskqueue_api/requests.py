@@ -26,8 +26,9 @@ async def identify_request(request: web.Request, handler: Handler) -> web.Stream
     """Gives the request the id that its client sent, or a new one, and says it in every log line."""
     sent = request.headers.get(REQUEST_ID_HEADER, "")
     request[REQUEST_ID] = sent if _SAFE_REQUEST_ID.fullmatch(sent) else str(uuid4())
-    with structlog.contextvars.bound_contextvars(request_id=request[REQUEST_ID]):
-        return await handler(request)
+    # Not unbound afterwards: the context is this connection's own, and the next request on it binds its own id.
+    structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
+    return await handler(request)
 
 
 def require_http(request: web.Request) -> None:
@@ -45,6 +46,8 @@ async def read_body(request: web.Request) -> bytes:
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise web.HTTPUnsupportedMediaType(reason="compressed bodies are not supported")
     try:
+        if request.content.is_eof():  # most bodies come with their headers, and need no timer
+            return await request.read()
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             return await request.read()
     except TimeoutError:

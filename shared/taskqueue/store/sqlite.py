@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, event
-from sqlalchemy.engine import Connection
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from taskqueue.errors import FolderNotWritable, NetworkFileSystem, SQLiteTooOld, StoreUnavailable
@@ -94,29 +93,33 @@ def file_system_of(folder: Path, mounts: Path) -> str:
     return best[1]
 
 
-def writer_engine(path: Path) -> AsyncEngine:
-    """An engine with one connection, whose transactions take the write lock at once and reach the disk at commit."""
-    engine = _engine(path, connections=1)
-    event.listen(engine.sync_engine, "begin", lambda connection: _begin(connection, "BEGIN IMMEDIATE"))
+def writer_engine(path: Path) -> Engine:
+    """An engine with one connection, whose transactions take the write lock at once and reach the disk at commit.
+
+    Without aiosqlite, whose every call changes threads: the group-commit writer has a thread of its own.
+    """
+    engine = create_engine(
+        URL.create("sqlite", database=str(path.absolute())),
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+        poolclass=StaticPool,
+        module=sys.modules["sqlite3"],
+    )
+    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "begin", lambda connection: _begin(connection, "BEGIN IMMEDIATE"))
     return engine
 
 
 def reader_engine(path: Path) -> AsyncEngine:
     """An engine with a few connections that only read."""
-    engine = _engine(path, connections=READERS)
-    event.listen(engine.sync_engine, "connect", lambda connection, _: _run(connection, "PRAGMA query_only = ON"))
-    event.listen(engine.sync_engine, "begin", lambda connection: _begin(connection, "BEGIN"))
-    return engine
-
-
-def _engine(path: Path, connections: int) -> AsyncEngine:
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path.absolute())),
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
-        pool_size=connections,
+        pool_size=READERS,
         max_overflow=0,
     )
     event.listen(engine.sync_engine, "connect", _set_up)
+    event.listen(engine.sync_engine, "connect", lambda connection, _: _run(connection, "PRAGMA query_only = ON"))
+    event.listen(engine.sync_engine, "begin", lambda connection: _begin(connection, "BEGIN"))
     return engine
 
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Row, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
+from sqlalchemy import Connection, Result, Row, select, update
 
 from taskqueue.schema import TaskPayload, TaskStatus
 from taskqueue.store.tables import tasks
@@ -43,13 +42,13 @@ class Taken:
     failed: Sequence[str]
 
 
-async def take_due(connection: AsyncConnection, items: Sequence[Due]) -> Sequence[Taken]:
+def take_due(connection: Connection, items: Sequence[Due]) -> Sequence[Taken]:
     """Takes due tasks, each by one sweep alone; those without an attempt left become `failed`."""
-    return [Taken(failed=await _fail_spent(connection, item), ready=await _take(connection, item)) for item in items]
+    return [Taken(failed=_fail_spent(connection, item), ready=_take(connection, item)) for item in items]
 
 
-async def _fail_spent(connection: AsyncConnection, item: Due) -> list[str]:
-    failed = await connection.execute(
+def _fail_spent(connection: Connection, item: Due) -> list[str]:
+    failed = connection.execute(
         update(tasks)
         .where(
             tasks.c.status == TaskStatus.RUNNING,
@@ -62,7 +61,7 @@ async def _fail_spent(connection: AsyncConnection, item: Due) -> list[str]:
     return [row.id for row in failed]
 
 
-async def _take(connection: AsyncConnection, item: Due) -> list[Ready]:
+def _take(connection: Connection, item: Due) -> list[Ready]:
     due = (
         select(tasks.c.id, tasks.c.payload, tasks.c.attempt)
         .where(tasks.c.due_at <= item.now)
@@ -71,10 +70,10 @@ async def _take(connection: AsyncConnection, item: Due) -> list[Ready]:
         .with_for_update(skip_locked=True)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
-    async with connection.stream(due) as rows:
-        taken = await _as_many_as_fit(rows)
+    with connection.execute(due) as rows:
+        taken = _as_many_as_fit(rows)
     if taken:
-        await connection.execute(
+        connection.execute(
             update(tasks)
             .where(tasks.c.id.in_([row.id for row in taken]))
             .values(status=TaskStatus.PENDING, due_at=item.lease_until)
@@ -82,10 +81,10 @@ async def _take(connection: AsyncConnection, item: Due) -> list[Ready]:
     return [Ready(TaskPayload.model_validate_json(row.payload), row.attempt) for row in taken]
 
 
-async def _as_many_as_fit(rows: AsyncResult[tuple[str, str, int]]) -> list[Row[tuple[str, str, int]]]:
+def _as_many_as_fit(rows: Result[tuple[str, str, int]]) -> list[Row[tuple[str, str, int]]]:
     taken: list[Row[tuple[str, str, int]]] = []
     characters = 0
-    async for row in rows:
+    for row in rows:
         taken.append(row)
         characters += len(row.payload)
         if characters >= MAX_CHARACTERS:
@@ -102,12 +101,12 @@ class Lost:
     limit: int
 
 
-async def requeue_lost(connection: AsyncConnection, items: Sequence[Lost]) -> Sequence[int]:
+def requeue_lost(connection: Connection, items: Sequence[Lost]) -> Sequence[int]:
     """Makes queued tasks whose message is lost due at once; answers how many."""
-    return [await _requeue(connection, item) for item in items]
+    return [_requeue(connection, item) for item in items]
 
 
-async def _requeue(connection: AsyncConnection, item: Lost) -> int:
+def _requeue(connection: Connection, item: Lost) -> int:
     lost = (
         select(tasks.c.id)
         .where(tasks.c.queued_at < item.made_before, tasks.c.status == TaskStatus.QUEUED)
@@ -115,7 +114,7 @@ async def _requeue(connection: AsyncConnection, item: Lost) -> int:
         .limit(item.limit)
         .with_for_update(skip_locked=True)
     )
-    found = await connection.execute(
+    found = connection.execute(
         update(tasks)
         .where(tasks.c.id.in_(lost))
         .values(status=TaskStatus.PENDING, due_at=item.now, queued_at=None)
@@ -131,17 +130,17 @@ class Restart:
     now: int
 
 
-async def resume(connection: AsyncConnection, items: Sequence[Restart]) -> Sequence[int]:
+def resume(connection: Connection, items: Sequence[Restart]) -> Sequence[int]:
     """Makes every task that is queued or running due at once; answers how many. For embedded mode's start alone."""
-    return [await _resume(connection, item) for item in items]
+    return [_resume(connection, item) for item in items]
 
 
-async def _resume(connection: AsyncConnection, item: Restart) -> int:
+def _resume(connection: Connection, item: Restart) -> int:
     queued = update(tasks).where(tasks.c.status == TaskStatus.QUEUED)
     running = update(tasks).where(tasks.c.status == TaskStatus.RUNNING)
-    undelivered = await connection.execute(
+    undelivered = connection.execute(
         queued.values(status=TaskStatus.PENDING, due_at=item.now, queued_at=None).returning(tasks.c.id)
     )
     # A running task keeps its status, so that the sweep counts the attempt that the last process cut short.
-    interrupted = await connection.execute(running.values(due_at=item.now).returning(tasks.c.id))
+    interrupted = connection.execute(running.values(due_at=item.now).returning(tasks.c.id))
     return len(undelivered.all()) + len(interrupted.all())

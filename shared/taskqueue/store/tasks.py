@@ -13,10 +13,11 @@ from taskqueue.schema import Task, TaskPayload, TaskStatus
 from taskqueue.store import reads, sqlite, sweeps, writes
 from taskqueue.store.faults import store_errors
 from taskqueue.store.tables import SCHEMA_REVISION
-from taskqueue.store.writer import GroupCommitWriter
+from taskqueue.store.writer import BatchedWrite, GroupCommitWriter
 
 REQUEUE_LIMIT: Final = 1_000
 
+Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
@@ -31,10 +32,10 @@ class TaskStore:
 
     async def add(self, payload: TaskPayload, due_at: int) -> None:
         """Records a new task; it is on disk when this returns. It is due at `due_at` (ms) if nothing happens first."""
-        await self._writer.run(writes.add, writes.NewTask(payload, self._stamp(), due_at))
+        await self._write(writes.add, writes.NewTask(payload, self._stamp(), due_at))
 
-    async def mark_queued(self, dispatched: writes.Dispatched) -> None:
-        """Notes that the broker holds a task's message."""
+    async def mark_queued(self, dispatched: Sequence[writes.Dispatched]) -> None:
+        """Notes that the broker holds these tasks' messages."""
         await self._writer.run(writes.mark_queued, dispatched)
 
     async def claim(
@@ -43,34 +44,34 @@ class TaskStore:
         """Begins the attempt that follows `attempt`, under a lease of so many ms; see `writes.Claim`."""
         now = self._clock()
         wish = writes.Claim(payload, attempt, worker, now, now + lease, now + challenge, self._stamp())
-        return await self._writer.run(writes.claim, wish)
+        return await self._write(writes.claim, wish)
 
     async def settle(self, settlement: writes.Settlement) -> bool:
         """Records what came of an attempt; False, and nothing recorded, where another attempt has superseded it."""
-        return await self._writer.run(writes.settle, settlement)
+        return await self._write(writes.settle, settlement)
 
     async def renew(self, lease: writes.Lease) -> bool:
         """Extends the lease of a running attempt; False where another attempt has superseded it."""
-        return await self._writer.run(writes.renew, lease)
+        return await self._write(writes.renew, lease)
 
     async def take_due(self, lease: int, max_attempts: int, limit: int) -> sweeps.Taken:
         """Takes up to `limit` due tasks for `lease` ms, so that no other sweep takes them too."""
         now = self._clock()
         if not await self._read(lambda connection: reads.anything_due(connection, now)):
             return sweeps.Taken(ready=[], failed=[])
-        return await self._writer.run(sweeps.take_due, sweeps.Due(now, now + lease, max_attempts, limit))
+        return await self._write(sweeps.take_due, sweeps.Due(now, now + lease, max_attempts, limit))
 
     async def requeue_lost(self, made_before: int) -> int:
         """Makes queued tasks due whose message was made before `made_before` (ms); answers how many."""
         requeued = 0
         while await self._read(lambda connection: reads.anything_queued(connection, made_before)):
             lost = sweeps.Lost(made_before, self._clock(), REQUEUE_LIMIT)
-            requeued += await self._writer.run(sweeps.requeue_lost, lost)
+            requeued += await self._write(sweeps.requeue_lost, lost)
         return requeued
 
     async def resume(self) -> int:
         """Makes all that a former process left unfinished due at once. Only while no other process is at work."""
-        return await self._writer.run(sweeps.resume, sweeps.Restart(self._clock()))
+        return await self._write(sweeps.resume, sweeps.Restart(self._clock()))
 
     async def find(self, task_id: str) -> Task | None:
         """The task, if it is known."""
@@ -92,6 +93,10 @@ class TaskStore:
                 f"the database is {at}, and this version needs revision {SCHEMA_REVISION}: "
                 "run the migrate service of this version first"
             )
+
+    async def _write(self, write: BatchedWrite[Item, Answer], item: Item) -> Answer:
+        [answer] = await self._writer.run(write, [item])
+        return answer
 
     async def _read(self, query: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
         with store_errors():
@@ -121,7 +126,7 @@ async def open_store(path: Path, clock: Clock, *, shared_file: bool = True) -> A
                 raise StoreUnreachable(f"the database cannot be opened: {error}") from error
             yield store
     finally:
-        await engine.dispose()
+        engine.dispose()
         await readers.dispose()
 
 

@@ -10,113 +10,108 @@ cancelled leaves its item behind: the transaction ends as it would have, so a ha
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Connection, Engine
 
 from taskqueue import events
 from taskqueue.errors import QueryFailed, StoreError, StoreUnavailable
 from taskqueue.store.faults import store_errors
 
-MAX_ITEMS_PER_COMMIT: Final = 1_000
+MAX_REQUESTS_PER_COMMIT: Final = 1_000
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-BatchedWrite = Callable[[AsyncConnection, Sequence[Item]], Awaitable[Sequence[Result]]]
+BatchedWrite = Callable[[Connection, Sequence[Item]], Sequence[Result]]
 """Writes many items at once and answers one result for each, in order. Must not begin or end a transaction."""
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _Request:
     write: BatchedWrite[Any, Any]
-    item: Any
+    items: Sequence[Any]
     outcome: asyncio.Future[Any]
 
 
 class GroupCommitWriter:
     """Runs batched writes, each in a transaction shared with whatever else is waiting."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_Request] = []
         self._arrived = asyncio.Event()
         self._closing = False
 
-    async def run(self, write: BatchedWrite[Item, Result], item: Item) -> Result:
-        """The result of `write` for `item`, once it is on disk.
+    async def run(self, write: BatchedWrite[Item, Result], items: Sequence[Item]) -> Sequence[Result]:
+        """The results of `write` for `items`, once they are on disk.
 
-        Raises StoreUnavailable where nothing was written, QueryFailed where the database refused this very item.
+        Raises StoreUnavailable where nothing was written, QueryFailed where the database refused these very items.
         """
         if self._closing:
             raise StoreUnavailable("the store is closing")
-        outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(write, item, outcome))
+        outcome: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Request(write, items, outcome))
         self._arrived.set()
         return await outcome
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Commits what arrives for as long as the block runs, and all that has arrived by its end."""
-        task = asyncio.create_task(self._commit_what_arrives(), name="group commit")
-        try:
-            yield
-        finally:
-            self._closing = True
-            self._arrived.set()
-            await task
+        with ThreadPoolExecutor(1, "group commit") as thread:
+            task = asyncio.create_task(self._commit_what_arrives(thread), name="group commit")
+            try:
+                yield
+            finally:
+                self._closing = True
+                self._arrived.set()
+                await task
 
-    async def _commit_what_arrives(self) -> None:
+    async def _commit_what_arrives(self, thread: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
         while self._waiting or not self._closing:
             await self._arrived.wait()
-            group = self._waiting[:MAX_ITEMS_PER_COMMIT]
-            del self._waiting[:MAX_ITEMS_PER_COMMIT]
+            group = self._waiting[:MAX_REQUESTS_PER_COMMIT]
+            del self._waiting[:MAX_REQUESTS_PER_COMMIT]
             if not self._waiting and not self._closing:
                 self._arrived.clear()
-            if group:
-                await self._commit_or_tell(group)
+            for request, answer in zip(group, await loop.run_in_executor(thread, self._answers, group), strict=True):
+                _tell(request, answer)
 
-    async def _commit_or_tell(self, group: Sequence[_Waiting]) -> None:
+    def _answers(self, group: Sequence[_Request]) -> Sequence[Any]:
+        """For each request its results, or the StoreError that it met. Runs in the thread."""
+        if not group:
+            return []
         try:
-            results = await self._commit(group)
+            return self._commit(group)
         except StoreUnavailable as error:
-            _tell(group, error)
-        except Exception as error:  # noqa: BLE001 - whatever an item brings about, the writer must live, and its caller must hear
-            await self._part(group, QueryFailed(str(error)))
-        else:
-            for waiting, result in zip(group, results, strict=True):
-                if not waiting.outcome.done():
-                    waiting.outcome.set_result(result)
+            return [error] * len(group)
+        except Exception as error:  # noqa: BLE001 - whatever an item brings about, the writer must live, and tell
+            return self._part(group, QueryFailed(str(error)))
 
-    async def _commit(self, group: Sequence[_Waiting]) -> list[Any]:
-        results: dict[int, Any] = {}
-        with store_errors():
-            async with self._engine.begin() as connection:
-                for write, indexes in _by_write(group).items():
-                    answers = await write(connection, [group[index].item for index in indexes])
-                    results.update(zip(indexes, answers, strict=True))
-        return [results[index] for index in range(len(group))]
+    def _commit(self, group: Sequence[_Request]) -> list[Any]:
+        batches: dict[BatchedWrite[Any, Any], list[Any]] = {}
+        for request in group:
+            batches.setdefault(request.write, []).extend(request.items)
+        with store_errors(), self._engine.begin() as connection:
+            results = {write: iter(write(connection, items)) for write, items in batches.items()}
+        return [[next(results[request.write]) for _ in request.items] for request in group]
 
-    async def _part(self, group: Sequence[_Waiting], error: QueryFailed) -> None:
-        """One bad item must not fail its neighbours: each is tried alone."""
+    def _part(self, group: Sequence[_Request], error: QueryFailed) -> Sequence[Any]:
+        """One bad request must not fail its neighbours: each is tried alone."""
         if len(group) == 1:
-            _tell(group, error)
-            return
-        events.emit(events.GROUP_PARTED, items=len(group), reason=str(error))
-        for waiting in group:
-            await self._commit_or_tell([waiting])
+            return [error]
+        events.emit(events.GROUP_PARTED, requests=len(group), reason=str(error))
+        return [self._answers([request])[0] for request in group]
 
 
-def _by_write(group: Sequence[_Waiting]) -> dict[BatchedWrite[Any, Any], list[int]]:
-    batches: dict[BatchedWrite[Any, Any], list[int]] = {}
-    for index, waiting in enumerate(group):
-        batches.setdefault(waiting.write, []).append(index)
-    return batches
-
-
-def _tell(group: Sequence[_Waiting], error: StoreError) -> None:
-    for waiting in group:
-        if not waiting.outcome.done():
-            waiting.outcome.set_exception(type(error)(str(error)))
+def _tell(request: _Request, answer: Any) -> None:
+    if request.outcome.done():
+        return
+    if isinstance(answer, StoreError):
+        request.outcome.set_exception(type(answer)(str(answer)))
+    else:
+        request.outcome.set_result(answer)

@@ -1,24 +1,28 @@
 """Every change of a task, as a batched write: a guarded transition that answers what came of each item.
 
 A guard is the WHERE of an UPDATE: the statuses that may become the new one, and the attempt that is the fencing token.
-The transaction holds the write lock, so what a SELECT sees here cannot change before the UPDATE that follows it.
+The transaction holds the write lock, so what one statement sees here cannot change before the next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import groupby
 
-from sqlalchemy import ColumnElement, bindparam, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
 
 from taskqueue.schema import TaskPayload, TaskStatus, sources_of
+from taskqueue.store.batch import Batch
 from taskqueue.store.tables import tasks
 
 
-def may_become(target: TaskStatus) -> ColumnElement[bool]:
+def _may_become(target: TaskStatus) -> ColumnElement[bool]:
     """The guard of a transition: the row has a status from which it may go to `target`."""
     return or_(*(tasks.c.status == source for source in sources_of(target)))
+
+
+def _is_of(batch: Batch) -> ColumnElement[bool]:
+    """The row is one of the batch, and still at its attempt."""
+    return and_(tasks.c.id == batch["id"], tasks.c.attempt == batch["attempt"])
 
 
 @dataclass(frozen=True)
@@ -30,20 +34,19 @@ class NewTask:
     due_at: int
 
 
-async def add(connection: AsyncConnection, items: Sequence[NewTask]) -> Sequence[None]:
+_NEW = ("id", "payload", "created_at", "accepted_at", "due_at")
+_new = Batch(*_NEW)
+_ADD = insert(tasks).from_select(_NEW, select(*(_new[column] for column in _NEW)).select_from(_new.table))
+
+
+def add(connection: Connection, items: Sequence[NewTask]) -> Sequence[None]:
     """Records new tasks as `pending`."""
-    rows = [_new_row(item.payload, item.accepted_at) | {"due_at": item.due_at} for item in items]
-    await connection.execute(insert(tasks), rows)
+    rows = [
+        (item.payload.id, item.payload.model_dump_json(), item.payload.created_at, item.accepted_at, item.due_at)
+        for item in items
+    ]
+    connection.execute(_ADD, Batch.of(rows))
     return [None] * len(items)
-
-
-def _new_row(payload: TaskPayload, accepted_at: int) -> dict[str, object]:
-    return {
-        "id": payload.id,
-        "payload": payload.model_dump_json(),
-        "created_at": payload.created_at,
-        "accepted_at": accepted_at,
-    }
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,17 @@ class Dispatched:
     dispatched_at: int
 
 
+_dispatched = Batch("id", "attempt", "dispatched_at")
 _MARK_QUEUED = (
     update(tasks)
-    .where(
-        tasks.c.id == bindparam("of_id"),
-        tasks.c.attempt == bindparam("of_attempt"),
-        may_become(TaskStatus.QUEUED),
-    )
-    .values(status=TaskStatus.QUEUED, due_at=None, queued_at=bindparam("new_queued_at"))
+    .where(_is_of(_dispatched), _may_become(TaskStatus.QUEUED))
+    .values(status=TaskStatus.QUEUED, due_at=None, queued_at=_dispatched["dispatched_at"])
 )
 
 
-async def mark_queued(connection: AsyncConnection, items: Sequence[Dispatched]) -> Sequence[None]:
+def mark_queued(connection: Connection, items: Sequence[Dispatched]) -> Sequence[None]:
     """Notes what the broker holds now, where no worker was faster."""
-    rows = [{"of_id": item.id, "of_attempt": item.attempt, "new_queued_at": item.dispatched_at} for item in items]
-    await connection.execute(_MARK_QUEUED, rows)
+    connection.execute(_MARK_QUEUED, Batch.of((item.id, item.attempt, item.dispatched_at) for item in items))
     return [None] * len(items)
 
 
@@ -106,82 +105,73 @@ class NotClaimed(Enum):
     SUPERSEDED = auto()
 
 
-async def claim(connection: AsyncConnection, items: Sequence[Claim]) -> Sequence[Claimed | NotClaimed]:
-    """Begins attempts. A task that nobody has recorded, from another producer, is recorded here."""
-    begun: dict[tuple[str, int, str], Claimed] = {}
-    for (attempt, worker), group in groupby(sorted(items, key=_attempt_and_worker), key=_attempt_and_worker):
-        for claimed in await _begin_attempts(connection, attempt, list(group)):
-            begun[claimed.payload.id, attempt, worker] = claimed
-    # Two items may be the same message, delivered twice: the first has the attempt.
-    answers = [begun.pop((item.payload.id, item.attempt, item.worker), None) for item in items]
-    if all(answers):
-        return [answer for answer in answers if answer]
-    known = await _standing(connection, items)
-    return [
-        answer or await _begin_unknown(connection, item, known) for item, answer in zip(items, answers, strict=True)
-    ]
-
-
-def _attempt_and_worker(item: Claim) -> tuple[int, str]:
-    return item.attempt, item.worker
-
-
-async def _begin_attempts(connection: AsyncConnection, attempt: int, items: Sequence[Claim]) -> Sequence[Claimed]:
-    rows = await connection.execute(
-        update(tasks)
-        .where(
-            tasks.c.id.in_([item.payload.id for item in items]),
-            tasks.c.attempt == attempt,
-            may_become(TaskStatus.RUNNING),
-        )
-        .values(_running(attempt + 1, items[-1]))
-        .returning(tasks.c.payload, tasks.c.handed_back)
-    )
-    return [Claimed(TaskPayload.model_validate_json(row.payload), attempt + 1, row.handed_back) for row in rows]
-
-
-def _running(attempt: int, item: Claim) -> dict[str, object]:
-    return {
-        "status": TaskStatus.RUNNING,
-        "attempt": attempt,
-        "due_at": item.lease_until,
-        "queued_at": None,
-        "started_at": item.now,
-        "worker": item.worker,
-    }
-
-
-async def _standing(connection: AsyncConnection, items: Sequence[Claim]) -> dict[str, tuple[str, int]]:
-    ids = [item.payload.id for item in items]
-    rows = await connection.execute(select(tasks.c.id, tasks.c.status, tasks.c.attempt).where(tasks.c.id.in_(ids)))
-    return {row.id: (row.status, row.attempt) for row in rows}
-
-
-async def _begin_unknown(
-    connection: AsyncConnection, item: Claim, known: dict[str, tuple[str, int]]
-) -> Claimed | NotClaimed:
-    standing = known.get(item.payload.id)
-    if standing is None:
-        first = 1
-        row = _new_row(item.payload, item.accepted_at) | _running(first, item)
-        await connection.execute(insert(tasks), [row])
-        known[item.payload.id] = (TaskStatus.RUNNING, first)
-        return Claimed(item.payload, first, handed_back=0)
-    if standing == (TaskStatus.RUNNING, item.attempt + 1):
-        await connection.execute(_CHALLENGE, [{"of_id": item.payload.id, "until": item.challenge_until}])
-        return NotClaimed.RUNNING
-    return NotClaimed.SUPERSEDED
-
-
-_CHALLENGE = (
+_claims = Batch("id", "attempt", "worker", "now", "lease_until")
+_BEGIN_ATTEMPTS = (
     update(tasks)
-    .where(
-        tasks.c.id == bindparam("of_id"),
-        tasks.c.status == TaskStatus.RUNNING,
-        tasks.c.due_at > bindparam("until"),
+    .where(_is_of(_claims), _may_become(TaskStatus.RUNNING))
+    .values(
+        status=TaskStatus.RUNNING,
+        attempt=tasks.c.attempt + 1,
+        due_at=_claims["lease_until"],
+        queued_at=None,
+        started_at=_claims["now"],
+        worker=_claims["worker"],
     )
-    .values(due_at=bindparam("until"))
+    .returning(tasks.c.payload, tasks.c.attempt, tasks.c.handed_back)
 )
+
+
+def claim(connection: Connection, items: Sequence[Claim]) -> Sequence[Claimed | NotClaimed]:
+    """Begins attempts. A task that nobody has recorded, from another producer, is recorded here."""
+    rows = connection.execute(
+        _BEGIN_ATTEMPTS,
+        Batch.of((item.payload.id, item.attempt, item.worker, item.now, item.lease_until) for item in items),
+    )
+    claimed = [Claimed(TaskPayload.model_validate_json(row.payload), row.attempt, row.handed_back) for row in rows]
+    begun = {(each.payload.id, each.attempt - 1): each for each in claimed}
+    # Two items may be the same message, delivered twice: the first has the attempt.
+    answers = [begun.pop((item.payload.id, item.attempt), None) for item in items]
+    missed = [item for item, answer in zip(items, answers, strict=True) if answer is None]
+    reasons = iter(_explain(connection, missed) if missed else ())
+    return [next(reasons) if answer is None else answer for answer in answers]
+
+
+def _explain(connection: Connection, items: Sequence[Claim]) -> Iterable[Claimed | NotClaimed]:
+    ids = [item.payload.id for item in items]
+    rows = connection.execute(select(tasks.c.id, tasks.c.status, tasks.c.attempt).where(tasks.c.id.in_(ids)))
+    known = {row.id: (row.status, row.attempt) for row in rows}
+    for item in items:
+        standing = known.get(item.payload.id)
+        if standing is None:
+            known[item.payload.id] = (TaskStatus.RUNNING, 1)
+            yield _record_and_begin(connection, item)
+        elif standing == (TaskStatus.RUNNING, item.attempt + 1):
+            _challenge(connection, item)
+            yield NotClaimed.RUNNING
+        else:
+            yield NotClaimed.SUPERSEDED
+
+
+def _record_and_begin(connection: Connection, item: Claim) -> Claimed:
+    first = Claimed(item.payload, attempt=1, handed_back=0)
+    row = insert(tasks).values(
+        id=item.payload.id,
+        payload=item.payload.model_dump_json(),
+        status=TaskStatus.RUNNING,
+        created_at=item.payload.created_at,
+        accepted_at=item.accepted_at,
+        due_at=item.lease_until,
+        started_at=item.now,
+        attempt=first.attempt,
+        worker=item.worker,
+    )
+    connection.execute(row)
+    return first
+
+
+def _challenge(connection: Connection, item: Claim) -> None:
+    running = update(tasks).where(tasks.c.id == item.payload.id, tasks.c.status == TaskStatus.RUNNING)
+    connection.execute(running.where(tasks.c.due_at > item.challenge_until).values(due_at=item.challenge_until))
 
 
 @dataclass(frozen=True)
@@ -198,48 +188,36 @@ class Settlement:
     handed_back: bool = False
 
 
+_settlements = Batch("id", "attempt", "status", "result", "error", "due_at", "processed_at", "handed_back")
 _SETTLE = (
     update(tasks)
-    .where(
-        tasks.c.id == bindparam("of_id"),
-        tasks.c.attempt == bindparam("of_attempt"),
-        tasks.c.status == TaskStatus.RUNNING,
-    )
+    .where(_is_of(_settlements), tasks.c.status == TaskStatus.RUNNING)
     .values(
-        status=bindparam("new_status"),
-        result=bindparam("new_result"),
-        error=bindparam("new_error"),
-        due_at=bindparam("new_due_at"),
-        processed_at=bindparam("new_processed_at"),
-        handed_back=tasks.c.handed_back + bindparam("more_handed_back"),
+        status=_settlements["status"],
+        result=_settlements["result"],
+        error=_settlements["error"],
+        due_at=_settlements["due_at"],
+        processed_at=_settlements["processed_at"],
+        handed_back=tasks.c.handed_back + _settlements["handed_back"],
     )
+    .returning(tasks.c.id, tasks.c.attempt)
 )
 
 
-async def settle(connection: AsyncConnection, items: Sequence[Settlement]) -> Sequence[bool]:
+def settle(connection: Connection, items: Sequence[Settlement]) -> Sequence[bool]:
     """Records outcomes; False where the attempt is no longer the current one, and nothing was recorded."""
-    held = await _held(connection, [(item.id, item.attempt) for item in items])
-    recorded = []
-    for item in items:
-        recorded.append((item.id, item.attempt) in held)
-        held.discard((item.id, item.attempt))  # of two outcomes of one attempt, the first counts
-    rows = [_settled(item) for item, is_first in zip(items, recorded, strict=True) if is_first]
-    if rows:
-        await connection.execute(_SETTLE, rows)
-    return recorded
+    # Of two outcomes of one attempt, the first counts.
+    firsts = {(item.id, item.attempt): item for item in reversed(items)}
+    rows = connection.execute(_SETTLE, Batch.of(_settled(item) for item in firsts.values()))
+    recorded = {(row.id, row.attempt) for row in rows}
+    return [(item.id, item.attempt) in recorded and firsts[item.id, item.attempt] is item for item in items]
 
 
-def _settled(item: Settlement) -> dict[str, object]:
-    return {
-        "of_id": item.id,
-        "of_attempt": item.attempt,
-        "new_status": item.status,
-        "new_result": item.result,
-        "new_error": item.error,
-        "new_due_at": item.due_at,
-        "new_processed_at": item.processed_at,
-        "more_handed_back": int(item.handed_back),
-    }
+def _settled(item: Settlement) -> tuple[object, ...]:
+    return (
+        *(item.id, item.attempt, item.status, item.result, item.error),
+        *(item.due_at, item.processed_at, int(item.handed_back)),
+    )
 
 
 @dataclass(frozen=True)
@@ -251,34 +229,17 @@ class Lease:
     until: int
 
 
+_leases = Batch("id", "attempt", "until")
 _RENEW = (
     update(tasks)
-    .where(
-        tasks.c.id == bindparam("of_id"),
-        tasks.c.attempt == bindparam("of_attempt"),
-        tasks.c.status == TaskStatus.RUNNING,
-    )
-    .values(due_at=bindparam("until"))
+    .where(_is_of(_leases), tasks.c.status == TaskStatus.RUNNING)
+    .values(due_at=_leases["until"])
+    .returning(tasks.c.id, tasks.c.attempt)
 )
 
 
-async def renew(connection: AsyncConnection, items: Sequence[Lease]) -> Sequence[bool]:
+def renew(connection: Connection, items: Sequence[Lease]) -> Sequence[bool]:
     """Extends leases; False where the attempt is no longer the current one."""
-    held = await _held(connection, [(item.id, item.attempt) for item in items])
-    rows = [
-        {"of_id": item.id, "of_attempt": item.attempt, "until": item.until}
-        for item in items
-        if (item.id, item.attempt) in held
-    ]
-    if rows:
-        await connection.execute(_RENEW, rows)
-    return [(item.id, item.attempt) in held for item in items]
-
-
-async def _held(connection: AsyncConnection, attempts: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
-    rows = await connection.execute(
-        select(tasks.c.id, tasks.c.attempt)
-        .where(tasks.c.id.in_([task_id for task_id, _ in attempts]), tasks.c.status == TaskStatus.RUNNING)
-        .with_for_update()
-    )
-    return {(row.id, row.attempt) for row in rows} & set(attempts)
+    rows = connection.execute(_RENEW, Batch.of((item.id, item.attempt, item.until) for item in items))
+    renewed = {(row.id, row.attempt) for row in rows}
+    return [(item.id, item.attempt) in renewed for item in items]

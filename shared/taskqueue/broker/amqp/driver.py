@@ -10,13 +10,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
-from aio_pika import DeliveryMode
 from aio_pika.abc import AbstractChannel
 from aiormq import Channel as UnderlayChannel
 from aiormq.exceptions import PublishError
 from pamqp.commands import Basic
 
 from taskqueue.broker.amqp.consumers import AmqpSubscription
+from taskqueue.broker.amqp.publisher import BatchPublisher, Confirmation
 from taskqueue.broker.amqp.session import OPEN_TIMEOUT_SECONDS, SESSION_ERRORS, Session, kept_open, open_session
 from taskqueue.broker.amqp.topology import count_ready, declare
 from taskqueue.broker.contract import PUBLISH_TIMEOUT_SECONDS, QUEUE, Receive
@@ -26,7 +26,7 @@ from taskqueue.errors import BrokerUnavailable
 @dataclass(frozen=True)
 class _PublishingSession:
     session: Session
-    publishing: UnderlayChannel
+    publisher: BatchPublisher
     asking: AbstractChannel
 
 
@@ -54,13 +54,18 @@ class AmqpBroker:
         current = self._session()
         if not bodies:
             return []
-        publishes = [asyncio.ensure_future(self._publish(current, body)) for body in bodies]
-        # A publish that waits for its turn or its confirm has no bound of its own.
-        _, late = await asyncio.wait(publishes, timeout=PUBLISH_TIMEOUT_SECONDS)
-        for publish in late:
-            publish.cancel()
-        results = await asyncio.gather(*publishes, return_exceptions=True)
-        return [result is True for result in results]
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PUBLISH_TIMEOUT_SECONDS
+        try:
+            async with asyncio.timeout_at(deadline):
+                confirmations = await current.publisher.send(bodies)
+        except SESSION_ERRORS as error:
+            current.session.end(f"a publish was cut off ({error!r})")
+            return [False] * len(bodies)
+        _, late = await asyncio.wait(confirmations, timeout=max(0.0, deadline - loop.time()))
+        for confirmation in late:
+            confirmation.cancel()
+        return [_is_confirmed(current.session, confirmation) for confirmation in confirmations]
 
     def subscribe(
         self, receive: Receive, *, channels: int, prefetch_count: int
@@ -85,9 +90,8 @@ class AmqpBroker:
                 channel = await session.open_channel()
                 await declare(channel)
                 asking = await session.open_channel()
-            # One layer down: aio-pika's own publish waits for each message to be flushed to the socket.
-            publishing = cast("UnderlayChannel", await channel.get_underlay_channel())
-            self._current = _PublishingSession(session, publishing, asking)
+            publisher = BatchPublisher(cast("UnderlayChannel", await channel.get_underlay_channel()), QUEUE)
+            self._current = _PublishingSession(session, publisher, asking)
             yield session
 
     def _session(self) -> _PublishingSession:
@@ -95,17 +99,9 @@ class AmqpBroker:
             raise BrokerUnavailable
         return self._current
 
-    async def _publish(self, current: _PublishingSession, body: bytes) -> bool:
-        properties = Basic.Properties(content_type="application/json", delivery_mode=DeliveryMode.PERSISTENT)
-        try:
-            # A broker in distress does not read, and what is written all the same would fill this process's memory.
-            await current.publishing.connection.ready()
-            confirmation = await current.publishing.basic_publish(
-                body, routing_key=QUEUE, properties=properties, mandatory=True, wait=False
-            )
-        except PublishError:
-            current.session.end("the queue of tasks is gone")
-            return False
-        except SESSION_ERRORS:
-            return False
-        return isinstance(confirmation, Basic.Ack)
+
+def _is_confirmed(session: Session, confirmation: Confirmation) -> bool:
+    error = None if confirmation.cancelled() else confirmation.exception()
+    if isinstance(error, PublishError):
+        session.end("the queue of tasks is gone")
+    return not confirmation.cancelled() and error is None and isinstance(confirmation.result(), Basic.Ack)

@@ -61,10 +61,10 @@ class Session:
 async def open_session(url: str, name: str) -> AsyncIterator[Session]:
     """A session at `url`, which RabbitMQ lists as `name`. Raises one of SESSION_ERRORS where it gets none."""
     address = URL(url).update_query(heartbeat=HEARTBEAT_SECONDS)
-    connection = await aio_pika.connect(
-        address, timeout=OPEN_TIMEOUT_SECONDS, client_properties={"connection_name": name}
-    )
+    # Not by aio_pika.connect, which leaves a connection that cannot be opened to the garbage collector.
+    connection = aio_pika.Connection(address, client_properties={"connection_name": name})
     try:
+        await connection.connect(timeout=OPEN_TIMEOUT_SECONDS)
         yield Session(connection)
     finally:
         with suppress(*SESSION_ERRORS):
