@@ -55,6 +55,11 @@ class Sweep:
             group.create_task(self._repeat(self._find_lost, SEARCH_SECONDS))
 
     async def _bring_due(self) -> None:
+        while await self._bring_some() == SWEEP_LIMIT:
+            pass
+
+    async def _bring_some(self) -> int:
+        """How many tasks were due and are handed out, as many at once as the dispatcher has room for."""
         limit = SWEEP_LIMIT if self._dispatcher.idle else 0
         taken = await self._store.take_due(milliseconds(DISPATCH_LEASE_SECONDS), self._max_attempts, limit)
         for ready in taken.ready:
@@ -63,6 +68,7 @@ class Sweep:
             events.emit(events.SWEPT, tasks=len(taken.ready))
         if taken.failed:
             events.emit(events.WORKER_LOST, task_ids=list(taken.failed))
+        return len(taken.ready)
 
     async def _find_lost(self) -> None:
         made_before = await self._youngest_gone() - milliseconds(SEARCH_SLACK_SECONDS)

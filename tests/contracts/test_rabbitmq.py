@@ -218,6 +218,21 @@ async def test_consumers_that_hear_nothing_are_replaced(
         await inbox.expect(1, within=RECOVERY_SECONDS)
 
 
+async def test_one_consumer_of_two_that_hears_nothing_is_noticed(
+    broker: Broker, rabbitmq: RabbitMQ, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each consumer is watched by itself: the other one's messages do not hide that this one gets none."""
+    monkeypatch.setattr(consumers, "WATCH_SECONDS", 0.2)
+    async with broker.subscribe(inbox, channels=2, prefetch_count=5) as subscription:
+        await _eventually_consuming(subscription)
+        await _make_deaf(subscription, count=1)
+
+        await broker.publish([b"%d" % number for number in range(20)])
+
+        await inbox.expect(5)
+        await eventually(lambda: _both_consume(rabbitmq), within=RECOVERY_SECONDS, what="two consumers again")
+
+
 async def test_an_idle_subscription_is_left_alone(
     broker: Broker, rabbitmq: RabbitMQ, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,12 +507,16 @@ async def _consumers(rabbitmq: RabbitMQ) -> list[int]:
     return [consumer["prefetch_count"] for consumer in listed if consumer["queue_name"] == QUEUE]
 
 
-async def _make_deaf(subscription: Subscription) -> None:
-    """Cancels the consumers behind the subscription's back."""
+async def _both_consume(rabbitmq: RabbitMQ) -> bool:
+    return await _consumers(rabbitmq) == [5, 5]
+
+
+async def _make_deaf(subscription: Subscription, *, count: int = 2) -> None:
+    """Cancels so many consumers behind the subscription's back."""
     assert isinstance(subscription, consumers.AmqpSubscription)
     assert subscription._current is not None
-    for tag, channel in subscription._current._consumers.items():
-        await (await channel.get_underlay_channel()).basic_cancel(tag)
+    for consumer in subscription._current._consumers[:count]:
+        await consumer.channel.basic_cancel(consumer.tag)
 
 
 def _table(listed: object) -> dict[str, object]:

@@ -7,10 +7,13 @@ only hands the delivery on: the work belongs to whoever received it, and outlive
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, cast
 
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aiormq import Channel as UnderlayChannel
 
 from taskqueue import events
 from taskqueue.broker.amqp.session import OPEN_TIMEOUT_SECONDS, SESSION_ERRORS, Session, kept_open, open_session
@@ -66,18 +69,16 @@ class AmqpSubscription:
 
 
 class _ConsumingSession:
-    """The consumers of one session, and what they have received."""
+    """The consumers of one session, each on a channel of its own."""
 
     def __init__(self, session: Session, receive: Receive) -> None:
         self.session = session
         self.asking: AbstractChannel
         self._receive = receive
-        self._consumers: dict[str, AbstractChannel] = {}
+        self._consumers: list[_Consumer] = []
         self._cancelling: set[asyncio.Task[None]] = set()
         self._opened = False
         self._stopped = False
-        self._received = 0
-        self._unsettled = 0
 
     @property
     def consuming(self) -> bool:
@@ -91,37 +92,39 @@ class _ConsumingSession:
                 break
             channel = await self.session.open_channel()
             await channel.set_qos(prefetch_count=prefetch_count)
+            consumer = _Consumer(cast("UnderlayChannel", await channel.get_underlay_channel()))
             queue = await declare(channel)
-            self._consumers[await queue.consume(self._on_message)] = channel
+            consumer.tag = await queue.consume(partial(self._on_message, consumer))
+            self._consumers.append(consumer)
         self._opened = True
         if self._stopped:
             await self.cancel_consumers()
 
     async def cancel_consumers(self) -> None:
         self._stopped = True
-        consumers, self._consumers = self._consumers, {}
-        for tag, channel in consumers.items():
-            self._cancelling.add(asyncio.create_task(_cancel(channel, tag), name=f"cancel consumer: {tag}"))
+        consumers, self._consumers = self._consumers, []
+        for consumer in consumers:
+            self._cancelling.add(asyncio.create_task(consumer.cancel(), name=f"cancel consumer: {consumer.tag}"))
         if self._cancelling:
             # Not cut off where it takes long: that would close the channel, and all that it holds would come again.
             await asyncio.wait(self._cancelling, timeout=CANCEL_SECONDS)
 
     async def watch(self) -> None:
-        """Ends the session where the broker has ready messages, this side has room, and still nothing arrives."""
+        """Ends the session where the broker has ready messages, a consumer has room, and still hears nothing."""
         silent_rounds = 0
         while True:
-            received = self._received
+            heard = [consumer.received for consumer in self._consumers]
             await asyncio.sleep(WATCH_SECONDS)
             try:
                 ready, _ = await count_ready(self.asking)
             except SESSION_ERRORS as error:
                 self.session.end(f"the broker does not answer ({error!r})")
                 return
-            deaf = bool(self._consumers) and ready > 0 and self._unsettled == 0 and self._received == received
+            deaf = ready > 0 and any(map(_Consumer.has_heard_nothing_since, self._consumers, heard))
             silent_rounds = silent_rounds + 1 if deaf else 0
             if silent_rounds == DEAF_AFTER_ROUNDS:
                 events.emit(events.CONSUMERS_DEAF, ready=ready)
-                self.session.end("messages are ready but none arrives")
+                self.session.end("messages are ready but a consumer hears nothing")
                 return
 
     async def bury(self, body: bytes, reason: str) -> None:
@@ -133,45 +136,55 @@ class _ConsumingSession:
         async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
             await self.asking.default_exchange.publish(message, DEAD_LETTER_QUEUE)
 
-    def settled(self) -> None:
-        self._unsettled -= 1
-
-    async def _on_message(self, message: AbstractIncomingMessage) -> None:
-        self._received += 1
-        self._unsettled += 1
-        delivery = AmqpDelivery(self, message)
+    async def _on_message(self, consumer: "_Consumer", message: AbstractIncomingMessage) -> None:
+        delivery = AmqpDelivery(self, consumer, message)
         if self._stopped:
             await delivery.release()
         else:
             self._receive(delivery)
 
 
-async def _cancel(channel: AbstractChannel, tag: str) -> None:
-    with suppress(*SESSION_ERRORS):
-        underlay = await channel.get_underlay_channel()
-        # With RabbitMQ's answer, before which all that was on its way has come, and has been released.
-        await underlay.basic_cancel(tag)
+@dataclass(eq=False)
+class _Consumer:
+    """One consumer: its channel, and how many messages it has received and not yet settled."""
+
+    channel: UnderlayChannel
+    tag: str = ""
+    received: int = 0
+    unsettled: int = 0
+
+    def has_heard_nothing_since(self, received: int) -> bool:
+        return self.unsettled == 0 and self.received == received
+
+    async def cancel(self) -> None:
+        with suppress(*SESSION_ERRORS):
+            # With RabbitMQ's answer, before which all that was on its way has come, and has been released.
+            await self.channel.basic_cancel(self.tag)
 
 
 class AmqpDelivery:
     """See `contract.Delivery`. An answer that does not reach the broker is no fault: the message comes again."""
 
-    def __init__(self, origin: _ConsumingSession, message: AbstractIncomingMessage) -> None:
+    def __init__(self, origin: _ConsumingSession, consumer: _Consumer, message: AbstractIncomingMessage) -> None:
         self.body = message.body
         self._origin = origin
-        self._message = message
+        self._consumer = consumer
+        self._tag = message.delivery_tag or 0
+        consumer.received += 1
+        consumer.unsettled += 1
 
     async def ack(self) -> None:
         """See `contract.Delivery`."""
-        self._origin.settled()
+        self._consumer.unsettled -= 1
         with suppress(*SESSION_ERRORS):
-            await self._message.ack()
+            # Not flushed by itself: the writer sends it with whatever else is on its way.
+            await self._consumer.channel.basic_ack(self._tag, wait=False)
 
     async def release(self) -> None:
         """See `contract.Delivery`."""
-        self._origin.settled()
+        self._consumer.unsettled -= 1
         with suppress(*SESSION_ERRORS):
-            await self._message.nack(requeue=True)
+            await self._consumer.channel.basic_nack(self._tag, requeue=True)
 
     async def bury(self, reason: str) -> None:
         """See `contract.Delivery`."""
