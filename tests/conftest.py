@@ -14,7 +14,9 @@ from taskqueue.clock import Clock, system_clock
 from taskqueue.store.sqlite import use_bundled_sqlite
 from taskqueue.store.tasks import TaskStore, open_store
 from taskqueue_migrate.runner import upgrade
+from tests.support.database import connection_threads
 from tests.support.docker import require_docker
+from tests.support.eventually import eventually
 from tests.support.processes import Service, running_service
 from tests.support.rabbitmq import RabbitMQ, running_rabbitmq
 
@@ -47,6 +49,14 @@ def database(tmp_path: Path) -> Path:
 def clock() -> Clock:
     """The time of `store`; a folder whose tests move it has its own."""
     return system_clock
+
+
+@pytest.fixture
+async def no_connection_left() -> AsyncIterator[None]:
+    """A connection that a test cancelled or failed to open ends before the test's event loop does."""
+    before = connection_threads()
+    yield
+    await eventually(lambda: connection_threads() <= before, what="the end of all connections")
 
 
 @pytest.fixture

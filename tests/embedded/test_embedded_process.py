@@ -1,0 +1,282 @@
+"""`python -m taskqueue_embedded` as its user sees it: everything in one process, nothing but a folder to begin with."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from taskqueue import events
+from tests.conftest import StartService
+from tests.support.database import change, rows
+from tests.support.eventually import eventually
+from tests.support.http import Http, http_client
+from tests.support.processes import Service
+from tests.support.user_actions import MODULE, UserActions
+
+GRACE_SECONDS = 20
+TASKS = 60
+
+
+@pytest.fixture(name="database")
+def _database(tmp_path: Path) -> Path:
+    """Where the database will be: neither it nor its folder is there yet."""
+    return tmp_path / "new" / "data" / "tasks.db"
+
+
+@pytest.fixture
+def user_actions(tmp_path: Path) -> UserActions:
+    """A module of actions where the process is started."""
+    return UserActions(tmp_path)
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port on which somebody else listens."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        yield listener.getsockname()[1]
+
+
+def _start(start_service: StartService, database: Path, **settings: object) -> Service:
+    ours = {"DATABASE_URL": f"sqlite:///{database}", "PORT": 0, "LOG_FORMAT": "json"}
+    return start_service("taskqueue_embedded", **(ours | settings))
+
+
+async def test_a_fresh_folder_is_all_it_needs(start_service: StartService, database: Path) -> None:
+    """It makes folder and schema, is ready, and performs what is posted."""
+    service = _start(start_service, database)
+    async with http_client(await service.url()) as http:
+        readiness = await http.get("/readyz")
+        task = await http.finished(await http.submitted("uppercase", {"text": "a"}))
+
+    assert (readiness.status, readiness.json["status"]) == (200, "pass")
+    assert (task["status"], task["result"], task["attempts"]) == ("completed", {"output": "A"}, 1)
+    assert _count(database, "completed") == 1
+
+
+async def test_where_nothing_is_set_the_database_is_below_the_working_folder(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    """`data/tasks.db`, and the log is for people to read."""
+    service = start_service("taskqueue_embedded", PORT=0)
+    await eventually(lambda: "service=api" in service.said, within=60, what="the start")
+
+    service.signal(signal.SIGINT)
+
+    assert await service.ended(within=GRACE_SECONDS) == 0
+    assert (tmp_path / "data" / "tasks.db").is_file()
+    assert not service.said.startswith("{")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_drains_when_it_is_asked_to_stop(
+    start_service: StartService, database: Path, user_actions: UserActions, number: signal.Signals
+) -> None:
+    """Ctrl-C: no request is taken from then on, what is at work is finished and recorded, and the exit code is 0."""
+    service = _start(start_service, database, ACTIONS=MODULE, SHUTDOWN_GRACE_SECONDS=GRACE_SECONDS)
+    async with http_client(await service.url()) as http:
+        task_id = await http.submitted("wait")
+        await eventually(lambda: user_actions.began(task_id), what="the handler")
+
+        service.signal(number)
+        await service.reported(events.STOPPING)
+        await eventually(lambda: _refuses(http), what="the API takes no more")
+    user_actions.go_on()
+
+    assert await service.ended(within=GRACE_SECONDS) == 0
+    assert rows(database, "SELECT status, result, attempt FROM tasks") == [("completed", '{"attempt":1}', 1)]
+    assert "Traceback" not in service.said
+
+
+async def test_what_does_not_finish_in_time_is_taken_up_at_the_next_start(
+    start_service: StartService, database: Path, user_actions: UserActions
+) -> None:
+    """A stop cuts a task short and hands it back, which costs it no attempt."""
+    settings = {"ACTIONS": MODULE, "MAX_ATTEMPTS": 1}
+    first = _start(start_service, database, SHUTDOWN_GRACE_SECONDS=2, **settings)
+    async with http_client(await first.url()) as http:
+        task_id = await http.submitted("wait")
+        await eventually(lambda: user_actions.began(task_id), what="the handler")
+    first.terminate()
+    assert await first.ended(within=GRACE_SECONDS) == 0
+    assert rows(database, "SELECT handed_back FROM tasks") == [(1,)]
+    user_actions.go_on()
+
+    second = _start(start_service, database, **settings)
+    async with http_client(await second.url()) as http:
+        task = await http.finished(task_id)
+
+    assert (task["status"], task["result"]) == ("completed", {"attempt": 2})
+
+
+async def test_a_handler_that_will_not_end_does_not_hold_up_the_end(
+    start_service: StartService, database: Path, user_actions: UserActions
+) -> None:
+    """It swallows every cancellation; the process exits 0 all the same, before a supervisor would kill it."""
+    service = _start(start_service, database, ACTIONS=MODULE, SHUTDOWN_GRACE_SECONDS=1)
+    async with http_client(await service.url()) as http:
+        task_id = await http.submitted("stay")
+        await eventually(lambda: user_actions.began(task_id), what="the handler")
+
+    service.terminate()
+
+    assert await service.ended(within=GRACE_SECONDS) == 0
+
+
+async def test_a_signal_that_is_repeated_ends_it_at_once(
+    start_service: StartService, database: Path, user_actions: UserActions
+) -> None:
+    """Who presses Ctrl-C again does not want to wait for anybody."""
+    service = _start(start_service, database, ACTIONS=MODULE, SHUTDOWN_GRACE_SECONDS=3600)
+    async with http_client(await service.url()) as http:
+        task_id = await http.submitted("wait")
+        await eventually(lambda: user_actions.began(task_id), what="the handler")
+    service.signal(signal.SIGINT)
+    await service.reported(events.STOPPING)
+
+    await eventually(lambda: service.insist(signal.SIGINT), within=GRACE_SECONDS, what="the end of the process")
+
+    assert await service.ended() == 130
+
+
+async def test_after_a_kill_every_task_is_completed(start_service: StartService, database: Path) -> None:
+    """By kill -9, with tasks waiting, handed out and at work: the next start finishes each of them, rightly."""
+    first = _start(start_service, database, SIMULATED_WORK_SECONDS=0.5)
+    async with http_client(await first.url()) as http:
+        posted = await asyncio.gather(*(http.submitted("sum", {"numbers": [n, 1]}) for n in range(TASKS)))
+        done = await http.finished(posted[0])
+        await eventually(lambda: _count(database, "running"), what="a running task")
+    first.kill()
+    unfinished = TASKS - _count(database, "completed")
+    assert unfinished > 0
+
+    second = _start(start_service, database, SIMULATED_WORK_SECONDS=0)
+    async with http_client(await second.url()) as http:
+        tasks = [await http.finished(task_id) for task_id in posted]
+
+    assert [task["result"] for task in tasks] == [{"output": number + 1} for number in range(TASKS)]
+    assert {task["status"] for task in tasks} == {"completed"}
+    assert all(task["attempts"] <= 2 for task in tasks)
+    assert tasks[0] == done
+    assert second.reports(events.RESUMED)[0]["tasks"] <= unfinished
+
+
+async def test_a_task_that_was_cut_short_in_its_last_attempt_is_failed(
+    start_service: StartService, database: Path, user_actions: UserActions
+) -> None:
+    """A kill counts as an attempt: a task that kills its process does not do so at each start."""
+    settings = {"ACTIONS": MODULE, "MAX_ATTEMPTS": 1}
+    first = _start(start_service, database, **settings)
+    async with http_client(await first.url()) as http:
+        task_id = await http.submitted("wait")
+        await eventually(lambda: user_actions.began(task_id), what="the handler")
+    first.kill()
+
+    second = _start(start_service, database, **settings)
+    async with http_client(await second.url()) as http:
+        task = await http.finished(task_id)
+
+    assert (task["status"], task["attempts"]) == ("failed", 1)
+    assert not user_actions.began(task_id, attempt=2)
+
+
+async def test_a_second_one_on_the_same_file_is_refused(start_service: StartService, database: Path) -> None:
+    """Exit code 74 and a sentence; the first works on, and its file can be used again when it has ended."""
+    first = _start(start_service, database)
+    async with http_client(await first.url()) as http:
+        second = _start(start_service, database)
+
+        assert await second.ended() == 74
+        assert "already runs in embedded mode" in second.refusal
+        assert (await http.finished(await http.submitted("sum")))["status"] == "completed"
+    first.kill()
+    third = _start(start_service, database)
+    await third.url()
+
+
+async def test_all_bad_settings_are_reported_at_once(start_service: StartService) -> None:
+    """Exit code 2, and the name of every faulty variable of the API and of the worker."""
+    bad = {"PORT": "-1", "CHANNELS": "0", "MAX_ATTEMPTS": "x", "DATABASE_URL": "postgresql://h/d", "LOG_LEVEL": "LOUD"}
+
+    service = start_service("taskqueue_embedded", **bad)
+
+    assert await service.ended() == 2
+    assert [name for name in bad if f"TASKQUEUE_{name}: " not in service.said] == []
+    assert "Traceback" not in service.said
+
+
+async def test_actions_that_cannot_be_imported_are_refused(start_service: StartService, database: Path) -> None:
+    """Exit code 2, and the module by name."""
+    service = _start(start_service, database, ACTIONS="no.such.module")
+
+    assert await service.ended() == 2
+    assert "the module 'no.such.module' of TASKQUEUE_ACTIONS" in service.refusal
+
+
+async def test_a_port_that_is_taken_is_refused(start_service: StartService, database: Path, taken_port: int) -> None:
+    """Exit code 69, and a sentence that names the address."""
+    service = _start(start_service, database, PORT=taken_port)
+
+    assert await service.ended(within=GRACE_SECONDS) == 69
+    assert f"127.0.0.1 port {taken_port}" in service.refusal
+
+
+@pytest.mark.parametrize("place", ["file/tasks.db", "file/folder/tasks.db", "/proc/nowhere/tasks.db"])
+async def test_a_folder_that_cannot_be_made_is_refused(start_service: StartService, tmp_path: Path, place: str) -> None:
+    """Exit code 73 and a sentence, where a file is in the way or nothing can be made."""
+    (tmp_path / "file").touch()
+
+    service = _start(start_service, tmp_path / place)
+
+    assert await service.ended() == 73
+    assert "folder" in service.refusal
+
+
+async def test_a_schema_that_is_not_known_is_refused(start_service: StartService, database: Path) -> None:
+    """Exit code 65: a database of a newer version is not touched."""
+    first = _start(start_service, database)
+    await first.url()
+    first.kill()
+    change(database, "UPDATE alembic_version SET version_num = '9999'")
+
+    second = _start(start_service, database)
+
+    assert await second.ended() == 65
+    assert second.refusal
+    assert rows(database, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+async def test_a_file_that_is_no_database_is_refused(start_service: StartService, tmp_path: Path) -> None:
+    """Exit code 65, and the file is left as it is."""
+    (tmp_path / "letters").write_bytes(b"important letters" * 100)
+
+    service = _start(start_service, tmp_path / "letters")
+
+    assert await service.ended() == 65
+    assert service.refusal
+    assert (tmp_path / "letters").read_bytes() == b"important letters" * 100
+
+
+async def test_a_database_of_the_three_services_can_be_taken_over(start_service: StartService, database: Path) -> None:
+    """The schema is the same: what compose mode left unfinished, embedded mode finishes."""
+    first = _start(start_service, database)
+    async with http_client(await first.url()) as http:
+        task_id = await http.finished(await http.submitted("sum", {"numbers": [1]}))
+    first.kill()
+    change(database, "UPDATE tasks SET status = 'queued', result = NULL, attempt = 0, due_at = NULL, queued_at = 1")
+
+    second = _start(start_service, database)
+    async with http_client(await second.url()) as http:
+        assert (await http.finished(task_id["id"]))["result"] == {"output": 1}
+
+
+async def _refuses(http: Http) -> bool:
+    return await http.readiness() != 200
+
+
+def _count(database: Path, status: str) -> int:
+    [(count,)] = rows(database, "SELECT count(*) FROM tasks WHERE status = ?", status)
+    return int(count)
