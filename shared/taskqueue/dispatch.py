@@ -13,7 +13,7 @@ from taskqueue.broker.contract import Broker
 from taskqueue.clock import Clock
 from taskqueue.errors import BrokerUnavailable, StoreError
 from taskqueue.schema import TaskMessage
-from taskqueue.store.sweeps import Ready
+from taskqueue.store.sweeps import MAX_CHARACTERS, Ready
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Dispatched
 
@@ -33,16 +33,19 @@ class Dispatcher:
         self._store = store
         self._clock = clock
         self._waiting: asyncio.Queue[Ready] = asyncio.Queue(MAX_WAITING)
+        self._characters = 0
 
     @property
     def idle(self) -> bool:
         """Whether there is room for what a sweep finds, and a broker to take it."""
-        return self._broker.connected and self._waiting.qsize() < MAX_WAITING // 4
+        roomy = self._waiting.qsize() < MAX_WAITING // 4 and self._characters < MAX_CHARACTERS // 4
+        return self._broker.connected and roomy
 
     def hand_over(self, ready: Ready) -> None:
-        """Takes a task to publish. Where too many wait already it is left to the sweep."""
-        if not self._waiting.full():
+        """Takes a task to publish. Where too many or too large ones wait already it is left to the sweep."""
+        if not self._waiting.full() and self._characters < MAX_CHARACTERS:
             self._waiting.put_nowait(ready)
+            self._characters += ready.characters
 
     async def run(self) -> None:
         """Publishes what is handed over, until cancelled."""
@@ -58,6 +61,7 @@ class Dispatcher:
         batch = [await self._waiting.get()]
         while len(batch) < MAX_BATCH and not self._waiting.empty():
             batch.append(self._waiting.get_nowait())
+        self._characters -= sum(ready.characters for ready in batch)
         return batch
 
     async def _publish(self, batch: list[Ready]) -> None:

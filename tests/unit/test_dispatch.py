@@ -156,6 +156,20 @@ async def test_what_does_not_fit_is_left_to_the_sweep(
     assert dispatcher._waiting.get_nowait().payload.id == "0"
 
 
+async def test_large_tasks_wait_in_small_numbers(
+    store: TaskStore, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A waiting list is bounded in what it holds, too: large tasks must not fill the memory."""
+    monkeypatch.setattr(dispatch, "MAX_CHARACTERS", 1_000)
+    dispatcher = Dispatcher(memory_broker, store, clock)
+
+    for number in range(20):
+        dispatcher.hand_over(Ready(a_payload(str(number)), attempt=0, characters=400))
+
+    assert dispatcher._waiting.qsize() == 3
+    assert not dispatcher.idle
+
+
 async def test_a_dispatcher_is_idle_while_it_has_room_and_a_broker(
     store: TaskStore, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

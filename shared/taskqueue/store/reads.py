@@ -42,7 +42,7 @@ async def anything_due(connection: AsyncConnection, now: int) -> bool:
 
 async def anything_queued(connection: AsyncConnection, made_before: int) -> bool:
     """Whether a queued task's message was made before this instant (ms)."""
-    query = select(tasks.c.id).where(tasks.c.queued_at < made_before).limit(1)
+    query = select(tasks.c.id).where(tasks.c.queued_at < made_before, tasks.c.status == TaskStatus.QUEUED).limit(1)
     return (await connection.execute(query)).first() is not None
 
 

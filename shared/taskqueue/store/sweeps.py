@@ -1,7 +1,7 @@
 """What a sweep does to the store: rows that are due, and rows whose message is lost, become ready to be dispatched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import Connection, Result, Row, select, update
@@ -28,10 +28,11 @@ class Due:
 
 @dataclass(frozen=True)
 class Ready:
-    """A task to dispatch after `attempt` attempts."""
+    """A task to dispatch after `attempt` attempts; as JSON it has about so many characters."""
 
     payload: TaskPayload
     attempt: int
+    characters: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _take(connection: Connection, item: Due) -> list[Ready]:
             .where(tasks.c.id.in_([row.id for row in taken]))
             .values(status=TaskStatus.PENDING, due_at=item.lease_until)
         )
-    return [Ready(TaskPayload.model_validate_json(row.payload), row.attempt) for row in taken]
+    return [Ready(TaskPayload.model_validate_json(row.payload), row.attempt, len(row.payload)) for row in taken]
 
 
 def _as_many_as_fit(rows: Result[tuple[str, str, int]]) -> list[Row[tuple[str, str, int]]]:

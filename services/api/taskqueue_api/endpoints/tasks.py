@@ -14,12 +14,13 @@ from taskqueue_api.responses import error_response, json_response
 
 async def submit(request: web.Request) -> web.Response:
     """`POST /tasks`: the task is on disk before the 202; then it goes its way to the broker."""
-    wanted = TaskRequest.parse(await read_body(request))
+    body = await read_body(request)
+    wanted = TaskRequest.parse(body)
     collaborators = request.app[COLLABORATORS]
     now = collaborators.clock()
     payload = TaskPayload.new(wanted, created_at=now // 1000)
     await collaborators.store.add(payload, due_at=now + milliseconds(DISPATCH_LEASE_SECONDS))
-    collaborators.dispatcher.hand_over(Ready(payload, attempt=0))
+    collaborators.dispatcher.hand_over(Ready(payload, attempt=0, characters=len(body)))
     answer = {"id": payload.id, "status": TaskStatus.QUEUED}
     return json_response(answer, status=202, headers={"Location": f"/tasks/{payload.id}"})
 
