@@ -4,10 +4,12 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from taskqueue import events
 from taskqueue.errors import StartRefused
+from taskqueue.events import configure_logging
+from taskqueue.settings import LogSettings, load
 
 EXIT_CRASHED: Final = 1
 EXIT_KILLED_BY_SECOND_SIGNAL: Final = 130
@@ -17,8 +19,22 @@ SAME_SIGNAL_SECONDS: Final = 0.5
 LEFTOVER_SECONDS: Final = 3.0
 """How long what is left on the event loop has to end once `main` has returned."""
 
+SettingsT = TypeVar("SettingsT", bound=LogSettings)
 Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 """Runs until the event is set, then finishes what it began and returns."""
+
+
+def run_service(
+    settings: type[SettingsT], main: Callable[[SettingsT, asyncio.Event], Coroutine[Any, Any, None]]
+) -> int:
+    """Reads the settings, sets up the log, and runs `main` with them: see `run`, and its exit codes."""
+    configure_logging("INFO", settings.model_fields["log_format"].default)
+    try:
+        loaded = load(settings)
+    except StartRefused as error:
+        return refuse(error)
+    configure_logging(loaded.log_level, loaded.log_format)
+    return run(lambda stop: main(loaded, stop))
 
 
 def run(main: Main) -> int:

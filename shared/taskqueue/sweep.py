@@ -5,7 +5,8 @@ Any API or worker process may sweep; the store sees to it that no two take the s
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from taskqueue import events
@@ -20,6 +21,20 @@ SWEEP_LIMIT: Final = 500
 SEARCH_SECONDS: Final = 10.0
 SEARCH_SLACK_SECONDS: Final = 10.0
 """How much younger a delivered message must be than a queued one that did not come, for that one to count as lost."""
+
+
+@asynccontextmanager
+async def dispatching(
+    store: TaskStore, broker: Broker, clock: Clock, max_attempts: int
+) -> AsyncIterator[tuple[Dispatcher, "Sweep"]]:
+    """A dispatcher and a sweep at work for as long as the block runs. Where one of them fails, so does the block."""
+    dispatcher = Dispatcher(broker, store, clock)
+    sweep = Sweep(store, broker, dispatcher, clock, max_attempts)
+    async with asyncio.TaskGroup() as group:
+        background = [group.create_task(dispatcher.run()), group.create_task(sweep.run())]
+        yield dispatcher, sweep
+        for task in background:
+            task.cancel()
 
 
 class DeliveryLog:

@@ -88,7 +88,7 @@ async def test_it_drains_when_it_is_asked_to_stop(
 
     assert await service.ended(within=GRACE_SECONDS) == 0
     assert rows(database, "SELECT status, result, attempt FROM tasks") == [("completed", '{"attempt":1}', 1)]
-    assert "Traceback" not in service.said
+    assert service.outbursts == []
 
 
 async def test_what_does_not_finish_in_time_is_taken_up_at_the_next_start(

@@ -30,6 +30,11 @@ class Service:
         """Everything that it has written so far."""
         return self._log_file.read_text(errors="replace")
 
+    @property
+    def outbursts(self) -> list[str]:
+        """What it wrote past its log: tracebacks, warnings, whatever is no line of JSON."""
+        return [line for line in self.said.splitlines() if not _entry(line)]
+
     def reports(self, event: LogEvent, **fields: object) -> list[dict[str, Any]]:
         """Every line of its log about `event`, with these fields, so far."""
         wanted = {"name": event.name, **fields}
@@ -51,7 +56,7 @@ class Service:
     def refusal(self) -> str:
         """The sentence with which it refused to start; fails where it said more than that."""
         [entry] = self.reports(START_REFUSED)
-        assert "Traceback" not in self.said
+        assert self.outbursts == []
         assert "exception" not in entry
         return str(entry["reason"])
 

@@ -6,13 +6,9 @@ import sys
 from taskqueue import events
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.clock import system_clock
-from taskqueue.dispatch import Dispatcher
-from taskqueue.errors import StartRefused
-from taskqueue.events import configure_logging
-from taskqueue.lifecycle import refuse, run
-from taskqueue.settings import load
+from taskqueue.lifecycle import run_service
 from taskqueue.store.tasks import TaskStore, open_store
-from taskqueue.sweep import Sweep
+from taskqueue.sweep import dispatching
 from taskqueue_api.collaborators import Collaborators
 from taskqueue_api.server import serve
 from taskqueue_embedded.alone import alone_with
@@ -23,13 +19,7 @@ from taskqueue_worker.assembly import assemble_worker
 
 def main() -> None:
     """Serves and works until SIGTERM or Ctrl-C. Exit codes: as those of the API and the worker."""
-    configure_logging("INFO", "console")
-    try:
-        settings = load(EmbeddedSettings)
-    except StartRefused as error:
-        sys.exit(refuse(error))
-    configure_logging(settings.log_level, settings.log_format)
-    sys.exit(run(lambda stop: _main(settings, stop)))
+    sys.exit(run_service(EmbeddedSettings, _main))
 
 
 async def _main(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
@@ -44,17 +34,11 @@ async def _main(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
 
 async def _serve_and_work(store: TaskStore, settings: EmbeddedSettings, stop: asyncio.Event) -> None:
     broker = MemoryBroker()
-    dispatcher = Dispatcher(broker, store, system_clock)
-    sweep = Sweep(store, broker, dispatcher, system_clock, settings.max_attempts)
-    worker = assemble_worker(broker, store, sweep.deliveries, system_clock, settings)
-    collaborators = Collaborators(store, broker, dispatcher, system_clock)
-    async with asyncio.TaskGroup() as group:
-        background = [group.create_task(dispatcher.run()), group.create_task(sweep.run())]
+    async with dispatching(store, broker, system_clock, settings.max_attempts) as (dispatcher, sweep):
+        worker = assemble_worker(broker, store, sweep.deliveries, system_clock, settings)
         async with asyncio.TaskGroup() as services:
-            services.create_task(serve(collaborators, settings, stop))
+            services.create_task(serve(Collaborators(store, broker, dispatcher, system_clock), settings, stop))
             services.create_task(worker.run(stop))
-        for task in background:
-            task.cancel()
 
 
 if __name__ == "__main__":

@@ -6,12 +6,23 @@ A loop that hangs stops writing, and the file grows old: that is the liveness ch
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 NOTE_SECONDS: Final = 1.0
+
+
+@asynccontextmanager
+async def noting_health(file: Path | None, consuming: Callable[[], bool]) -> AsyncIterator[None]:
+    """Notes this worker's health in `file`, where there is one, for as long as the block runs."""
+    noting = asyncio.create_task(note_health(file, consuming), name="note health") if file else None
+    try:
+        yield
+    finally:
+        if noting is not None:
+            noting.cancel()
 
 
 async def note_health(file: Path, consuming: Callable[[], bool]) -> None:
