@@ -90,7 +90,7 @@ class FolderNotWritable(StartRefused):
 
 
 class FileShared(StartRefused):
-    """Another process has this database open, and embedded mode must be alone with it."""
+    """Another process uses this database, and embedded mode must be alone with it."""
 
     exit_code = 74
 

@@ -50,9 +50,11 @@ TASK_FAILED: Final = LogEvent("task_failed", logging.ERROR, "a task failed for g
 TASK_HANDED_BACK: Final = LogEvent("task_handed_back", logging.INFO, "a task was handed back at shutdown")
 LEASE_LOST: Final = LogEvent("lease_lost", logging.WARNING, "a task was taken by another attempt; nothing recorded")
 SETTLE_POSTPONED: Final = LogEvent("settle_postponed", logging.WARNING, "an outcome could not be recorded yet")
-CLAIM_POSTPONED: Final = LogEvent("claim_postponed", logging.WARNING, "a task could not be claimed; it goes back")
+CLAIM_POSTPONED: Final = LogEvent("claim_postponed", logging.WARNING, "a task could not be claimed yet")
 EXECUTION_BROKE: Final = LogEvent("execution_broke", logging.ERROR, "a task's execution failed by our own fault")
-MESSAGE_BURIED: Final = LogEvent("message_buried", logging.ERROR, "a message cannot be read; it goes to tasks.dead")
+MESSAGE_BURIED: Final = LogEvent(
+    "message_buried", logging.ERROR, "a message can never be taken up; it goes to tasks.dead"
+)
 
 SCHEMA_MADE: Final = LogEvent("schema_made", logging.INFO, "the schema is at its newest revision")
 SCHEMA_MISSING: Final = LogEvent("schema_missing", logging.WARNING, "the schema is not at its newest revision")
@@ -102,5 +104,8 @@ def configure_logging(level: str, log_format: LogFormat) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("aiormq", "aio_pika", "asyncio", "alembic"):
+    for chatty in ("asyncio", "alembic"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
+    # Every failure to connect, which BROKER_LOST tells once.
+    for noisy in ("aiormq", "aio_pika"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)

@@ -27,7 +27,6 @@ def decode(text: bytes) -> Any:
     try:
         value = from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        # The parser stops at its own limit of 200 levels.
         too_deep = "recursion limit" in str(error)  # the parser's own, at 200 levels
         raise (NestedTooDeep() if too_deep else InvalidJSON(str(error))) from error
     _check(value)

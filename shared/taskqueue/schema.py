@@ -19,7 +19,7 @@ MAX_ATTEMPT: Final = 2**31
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands; `docs/adr/0001` tells why these six."""
+    """Where a task stands; `docs/adr/0001` tells what each of the six is for."""
 
     PENDING = "pending"
     QUEUED = "queued"

@@ -9,8 +9,10 @@ import pytest
 
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.schema import TaskMessage
+from taskqueue_api.collaborators import BODIES_AT_WORK
+from taskqueue_api.requests import MAX_BODY_BYTES
 from tests.api.conftest import Api
-from tests.support.database import rows
+from tests.support.database import rows, write_locked
 from tests.support.eventually import eventually
 from tests.support.http import raw_connection
 
@@ -172,6 +174,35 @@ async def test_many_at_once_are_all_accepted_under_ids_of_their_own(api: Api) ->
 
     assert len(set(ids)) == 50
     assert {row[0] for row in rows(api.database, "SELECT id FROM tasks")} == set(ids)
+
+
+def test_every_body_fits_into_the_budget_of_bodies_at_work() -> None:
+    """A body that could never have its turn would wait for ever."""
+    assert MAX_BODY_BYTES <= BODIES_AT_WORK
+
+
+async def test_many_large_bodies_at_once_are_all_accepted(api: Api) -> None:
+    """They take turns in memory, and whoever asks for something else is answered meanwhile."""
+
+    async def post() -> int:
+        return (await api.http.post(_body_of(MEBIBYTE))).status
+
+    async with asyncio.TaskGroup() as group:
+        with write_locked(api.database):
+            posts = [group.create_task(post()) for _ in range(6)]
+            await eventually(lambda: api.collaborators.bodies._waiting, what="a body that waits for its turn")
+            assert (await api.http.get("/livez")).status == 200
+            assert (await api.http.get("/tasks")).status == 200
+
+    assert [post.result() for post in posts] == [202] * 6
+
+
+async def test_bodies_that_are_refused_make_room(api: Api) -> None:
+    """However many large bodies were bad, the next good one is accepted."""
+    for _ in range(4):
+        assert (await api.http.post(_body_of(MEBIBYTE)[:-1])).status == 400
+
+    assert (await api.http.post(_body_of(MEBIBYTE))).status == 202
 
 
 def _body_of(size: int) -> bytes:

@@ -401,7 +401,7 @@ def dead_letters(broker: Broker, request: pytest.FixtureRequest) -> DeadLetters:
 
 
 async def _in_memory(broker: MemoryBroker) -> list[tuple[bytes, str]]:
-    return broker.dead_letters
+    return list(broker.dead_letters)
 
 
 async def _in_rabbitmq(url: str) -> list[tuple[bytes, str]]:

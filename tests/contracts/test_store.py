@@ -310,6 +310,27 @@ async def test_a_failed_attempt_waits_for_the_next(store: TaskStore, database: P
     assert (stored["processed_at"], stored["attempt"], stored["handed_back"]) == (None, 1, 0)
 
 
+async def test_a_hand_back_is_no_attempt_to_clients_and_keeps_the_last_error(store: TaskStore) -> None:
+    """Clients see the attempts that count, and what the last one that failed said."""
+    payload = (await running(store)).payload
+    await store.settle(Settlement("a", 1, TaskStatus.PENDING, error="broke", due_at=START))
+    await claim(store, payload, attempt=1)
+
+    await store.settle(Settlement("a", 2, TaskStatus.PENDING, due_at=START, handed_back=True))
+
+    task = await store.find("a")
+    assert task is not None
+    assert (task.attempts, task.error) == (1, "broke")
+
+
+async def test_a_page_of_large_tasks_is_short(store: TaskStore) -> None:
+    """A page ends where it has grown large, whatever its number of tasks: it must fit into memory."""
+    for number in range(6):
+        await store.add(a_payload(str(number), data={"text": "x" * 800_000}), due_at=START)
+
+    assert [task.id for task in await store.newest()] == ["5", "4", "3"]
+
+
 async def test_attempts_that_are_handed_back_are_counted(store: TaskStore) -> None:
     """The next claim knows how many attempts were not the task's fault."""
     payload = (await running(store)).payload

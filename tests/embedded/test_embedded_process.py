@@ -190,11 +190,55 @@ async def test_a_second_one_on_the_same_file_is_refused(start_service: StartServ
         second = _start(start_service, database)
 
         assert await second.ended() == 74
-        assert "already runs in embedded mode" in second.refusal
+        assert "embedded mode must be alone" in second.refusal
         assert (await http.finished(await http.submitted("sum")))["status"] == "completed"
     first.kill()
     third = _start(start_service, database)
     await third.url()
+
+
+async def test_a_service_beside_it_is_refused(start_service: StartService, database: Path) -> None:
+    """Exit code 74: embedded mode takes every unfinished task for its own, so a worker of others must not be there."""
+    first = _start(start_service, database)
+    await first.url()
+
+    service = start_service("taskqueue_api", DATABASE_URL=f"sqlite:///{database}")
+
+    assert await service.ended() == 74
+    assert "embedded mode runs on" in service.refusal
+
+
+@pytest.mark.parametrize("module", ["taskqueue_api", "taskqueue_worker"])
+async def test_a_service_on_the_file_of_embedded_mode_is_refused(
+    start_service: StartService, database: Path, module: str
+) -> None:
+    """Exit code 74: the tasks of embedded mode are in its memory, where no other process finds them."""
+    embedded = _start(start_service, database)
+    await embedded.url()
+
+    service = start_service(module, DATABASE_URL=f"sqlite:///{database}", BROKER_URL="amqp://127.0.0.1:1/", PORT=0)
+
+    assert await service.ended() == 74
+    assert "embedded mode runs on" in service.refusal
+
+
+async def test_embedded_mode_on_the_file_of_a_service_is_refused(start_service: StartService, database: Path) -> None:
+    """Exit code 74, for as long as the service runs; other services may share the file with it."""
+    maker = _start(start_service, database)
+    await maker.url()
+    maker.kill()
+    settings = {"DATABASE_URL": f"sqlite:///{database}", "BROKER_URL": "amqp://127.0.0.1:1/", "PORT": 0}
+    services = [start_service("taskqueue_api", **settings) for _ in range(2)]
+    for service in services:
+        await service.url()
+
+    refused = _start(start_service, database)
+
+    assert await refused.ended() == 74
+    assert "embedded mode must be alone" in refused.refusal
+    for service in services:
+        service.kill()
+    await _start(start_service, database).url()
 
 
 async def test_all_bad_settings_are_reported_at_once(start_service: StartService) -> None:

@@ -89,7 +89,9 @@ class ComposeSystem:
     def __init__(self, project: str, **settings: str) -> None:
         self._project = project
         self._ports = free_ports(2)
-        self._environment = os.environ | {"API_PORTS": str(self._ports[0])} | settings
+        # Images of their own name, so that a stack of this machine's user does not wake up with a test's.
+        own = {"API_PORTS": str(self._ports[0]), "STACK_IMAGES": project}
+        self._environment = os.environ | own | settings
         self.url = ""
 
     def up(self, *options: str) -> None:
@@ -154,6 +156,7 @@ def running_compose(project: str, **settings: str) -> Iterator[ComposeSystem]:
         raise
     finally:
         system.compose("down", "--volumes", "--timeout", "10")
+        run("docker", "image", "rm", "--force", *(f"{project}-{service}" for service in ("api", "worker", "migrate")))
 
 
 def wait_until_ready(url: str) -> None:

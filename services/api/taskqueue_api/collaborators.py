@@ -1,6 +1,6 @@
 """What the endpoints work with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -9,6 +9,10 @@ from taskqueue.broker.contract import Broker
 from taskqueue.clock import Clock
 from taskqueue.dispatch import Dispatcher
 from taskqueue.store.tasks import TaskStore
+from taskqueue_api.budget import ByteBudget
+
+BODIES_AT_WORK: Final = 2 * 1024 * 1024
+"""Bytes of bodies that are parsed and recorded at once: 40 times as large in memory, if their senders mean harm."""
 
 
 @dataclass
@@ -20,6 +24,7 @@ class Collaborators:
     dispatcher: Dispatcher
     clock: Clock
     draining: bool = False
+    bodies: ByteBudget = field(default_factory=lambda: ByteBudget(BODIES_AT_WORK))
 
 
 COLLABORATORS: Final = web.AppKey("collaborators", Collaborators)

@@ -7,11 +7,11 @@ from taskqueue import events
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.clock import system_clock
 from taskqueue.lifecycle import run_service
+from taskqueue.store.sharing import alone_with
 from taskqueue.store.tasks import TaskStore, open_store
 from taskqueue.sweep import dispatching
 from taskqueue_api.collaborators import Collaborators
 from taskqueue_api.server import serve
-from taskqueue_embedded.alone import alone_with
 from taskqueue_embedded.settings import EmbeddedSettings
 from taskqueue_migrate.runner import upgrade
 from taskqueue_worker.assembly import assemble_worker

@@ -1,4 +1,4 @@
-"""The actions of the tutorial, which every worker has; each after a while of pretended work."""
+"""The actions that every worker has; each after a while of pretended work."""
 
 import asyncio
 from typing import Any

@@ -18,7 +18,8 @@ class InvalidData(Exception):
 class Context:
     """What a handler may want to know of its attempt. `attempt` counts from 1; `deadline` is in Unix seconds.
 
-    `task_id` with `attempt` is fit to be an idempotency key towards other systems.
+    `task_id` is fit to be an idempotency key towards other systems: it is the same in every attempt. With `attempt` it
+    names one attempt, for systems that can tell an old one from a new one.
     """
 
     task_id: str

@@ -1,4 +1,4 @@
-"""From a URL to the driver that speaks to it; the driver is imported only where it is used."""
+"""The one place that knows the AMQP driver, which is imported only where it is used."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

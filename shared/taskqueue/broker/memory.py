@@ -12,25 +12,31 @@ from typing import Final
 from taskqueue.broker.contract import Receive
 
 CAPACITY: Final = 100_000
+CAPACITY_BYTES: Final = 64 * 1024 * 1024
+MAX_DEAD_LETTERS: Final = 1_000
 
 
 class MemoryBroker:
-    """Keeps up to `capacity` messages; refuses more, as a full RabbitMQ queue with `reject-publish` does."""
+    """Keeps up to `capacity` messages; refuses more, as a full RabbitMQ queue with `reject-publish` does.
+
+    Of dead letters the last 1,000 are kept.
+    """
 
     connected = True
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self.dead_letters: list[tuple[bytes, str]] = []
+    def __init__(self, capacity: int = CAPACITY, capacity_bytes: int = CAPACITY_BYTES) -> None:
+        self.dead_letters: deque[tuple[bytes, str]] = deque(maxlen=MAX_DEAD_LETTERS)
         self._capacity = capacity
+        self._capacity_bytes = capacity_bytes
+        self._ready_bytes = 0
         self._ready: deque[bytes] = deque()
         self._channels: deque[_Channel] = deque()
 
     async def publish(self, bodies: Sequence[bytes]) -> Sequence[bool]:
         """See `contract.Broker`."""
-        free = max(0, self._capacity - len(self._ready))
-        self._ready.extend(bodies[:free])
+        confirmed = [self._put(body) for body in bodies]
         self._deliver_soon()
-        return [position < free for position in range(len(bodies))]
+        return confirmed
 
     @asynccontextmanager
     async def subscribe(
@@ -62,7 +68,15 @@ class MemoryBroker:
         """A consumer has room again; what it `returned` goes to the head of the queue."""
         if returned is not None:
             self._ready.appendleft(returned)
+            self._ready_bytes += len(returned)
         self._deliver_soon()
+
+    def _put(self, body: bytes) -> bool:
+        if len(self._ready) >= self._capacity or self._ready_bytes + len(body) > self._capacity_bytes:
+            return False
+        self._ready.append(body)
+        self._ready_bytes += len(body)
+        return True
 
     def _deliver_soon(self) -> None:
         # Like a message from the network: never within the call that published or settled.
@@ -77,7 +91,9 @@ class MemoryBroker:
                 idle += 1
             else:
                 idle = 0
-                channel.take(MemoryDelivery(self, channel, self._ready.popleft()))
+                body = self._ready.popleft()
+                self._ready_bytes -= len(body)
+                channel.take(MemoryDelivery(self, channel, body))
 
 
 class MemorySubscription:

@@ -1,6 +1,7 @@
 """What is read from the store, through its read pool."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -8,7 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from taskqueue.schema import Task, TaskStatus
 from taskqueue.store.tables import revision, tasks
 
-PAGE = 100
+PAGE: Final = 100
+PAGE_CHARACTERS: Final = 2_000_000
+"""Of payloads and results on one page: each is many times as large in memory."""
+
+_ROWS_AT_ONCE: Final = 10
 
 _TASK = select(
     tasks.c.id,
@@ -17,7 +22,7 @@ _TASK = select(
     tasks.c.result,
     tasks.c.created_at,
     tasks.c.processed_at,
-    tasks.c.attempt.label("attempts"),
+    (tasks.c.attempt - tasks.c.handed_back).label("attempts"),
     tasks.c.error,
 )
 
@@ -29,10 +34,18 @@ async def find(connection: AsyncConnection, task_id: str) -> Task | None:
 
 
 async def newest(connection: AsyncConnection, status: TaskStatus | None) -> Sequence[Task]:
-    """The newest tasks, 100 at most, newest first; of one status, or of any."""
+    """The newest tasks, newest first; of one status, or of any. 100 at most, and fewer where they are large."""
     query = _TASK if status is None else _TASK.where(tasks.c.status == status)
-    rows = await connection.execute(query.order_by(tasks.c.accepted_at.desc()).limit(PAGE))
-    return [_task(row) for row in rows.mappings()]
+    query = query.order_by(tasks.c.accepted_at.desc()).limit(PAGE).execution_options(yield_per=_ROWS_AT_ONCE)
+    page: list[Task] = []
+    characters = 0
+    async with connection.stream(query) as rows:
+        async for row in rows.mappings():
+            page.append(_task(row))
+            characters += len(row["payload"]) + len(row["result"] or "")
+            if characters >= PAGE_CHARACTERS:
+                break
+    return page
 
 
 async def anything_due(connection: AsyncConnection, now: int) -> bool:

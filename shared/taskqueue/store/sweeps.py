@@ -14,6 +14,7 @@ MAX_CHARACTERS: Final = 4_000_000
 """Of payloads taken at once: each is many times as large in memory, and a process may have little of it."""
 
 _ROWS_AT_ONCE: Final = 10
+_MAY_BE_DUE: Final = (TaskStatus.PENDING, TaskStatus.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _fail_spent(connection: Connection, item: Due) -> list[str]:
 def _take(connection: Connection, item: Due) -> list[Ready]:
     due = (
         select(tasks.c.id, tasks.c.payload, tasks.c.attempt)
-        .where(tasks.c.due_at <= item.now)
+        .where(tasks.c.due_at <= item.now, tasks.c.status.in_(_MAY_BE_DUE))
         .order_by(tasks.c.due_at)
         .limit(item.limit)
         .with_for_update(skip_locked=True)
@@ -76,7 +77,7 @@ def _take(connection: Connection, item: Due) -> list[Ready]:
     if taken:
         connection.execute(
             update(tasks)
-            .where(tasks.c.id.in_([row.id for row in taken]))
+            .where(tasks.c.id.in_([row.id for row in taken]), tasks.c.status.in_(_MAY_BE_DUE))
             .values(status=TaskStatus.PENDING, due_at=item.lease_until)
         )
     return [Ready(TaskPayload.model_validate_json(row.payload), row.attempt, len(row.payload)) for row in taken]

@@ -12,7 +12,7 @@ metadata = MetaData()
 tasks = Table(
     "tasks",
     metadata,
-    # The tutorial's table.
+    # What clients see.
     Column("id", Text, primary_key=True),
     Column("payload", Text, nullable=False),
     Column("status", Text, nullable=False, server_default="pending"),

@@ -1,7 +1,7 @@
 """The store: what the rest of the system may do with tasks. Every method raises StoreUnavailable or QueryFailed."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -12,6 +12,7 @@ from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, Store
 from taskqueue.schema import Task, TaskPayload, TaskStatus
 from taskqueue.store import reads, sqlite, sweeps, writes
 from taskqueue.store.faults import store_errors
+from taskqueue.store.sharing import together_with
 from taskqueue.store.tables import SCHEMA_REVISION
 from taskqueue.store.writer import BatchedWrite, GroupCommitWriter
 
@@ -78,7 +79,7 @@ class TaskStore:
         return await self._read(lambda connection: reads.find(connection, task_id))
 
     async def newest(self, status: TaskStatus | None = None) -> Sequence[Task]:
-        """The newest tasks, 100 at most, newest first; of one status, or of any."""
+        """The newest tasks, newest first; of one status, or of any. 100 at most, and fewer where they are large."""
         return await self._read(lambda connection: reads.newest(connection, status))
 
     async def check(self) -> None:
@@ -115,6 +116,13 @@ async def open_store(path: Path, clock: Clock, *, shared_file: bool = True) -> A
     Raises StartRefused where it must not be used: see `errors`. `shared_file` says that other processes write it too.
     """
     _refuse_unsafe(path, shared_file=shared_file)
+    with together_with(path) if shared_file else nullcontext():
+        async with _opened(path, clock) as store:
+            yield store
+
+
+@asynccontextmanager
+async def _opened(path: Path, clock: Clock) -> AsyncIterator[TaskStore]:
     engine, readers = sqlite.writer_engine(path), sqlite.reader_engine(path)
     writer = GroupCommitWriter(engine)
     store = TaskStore(writer, readers, clock)

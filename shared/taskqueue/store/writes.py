@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, insert, or_, select, update
 
 from taskqueue.schema import TaskPayload, TaskStatus, sources_of
 from taskqueue.store.batch import Batch
@@ -195,7 +195,8 @@ _SETTLE = (
     .values(
         status=_settlements["status"],
         result=_settlements["result"],
-        error=_settlements["error"],
+        # A hand-back is no failure, and leaves what the last one said.
+        error=case((_settlements["handed_back"] == 1, tasks.c.error), else_=_settlements["error"]),
         due_at=_settlements["due_at"],
         processed_at=_settlements["processed_at"],
         handed_back=tasks.c.handed_back + _settlements["handed_back"],

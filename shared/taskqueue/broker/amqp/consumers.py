@@ -110,7 +110,7 @@ class _ConsumingSession:
             await asyncio.wait(self._cancelling, timeout=CANCEL_SECONDS)
 
     async def watch(self) -> None:
-        """Ends the session where the broker has ready messages, a consumer has room, and still hears nothing."""
+        """Ends the session where the broker has ready messages, and a consumer that holds none hears nothing."""
         silent_rounds = 0
         while True:
             heard = [consumer.received for consumer in self._consumers]
