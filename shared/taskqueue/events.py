@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -67,9 +68,13 @@ _TRACEBACKS: Final = ExceptionDictTransformer(show_locals=False, max_frames=20)
 
 
 def emit(event: LogEvent, *, exc_info: BaseException | None = None, **fields: Any) -> None:
-    """Writes `event` to the log with those of its `fields` that have a value; none is a part of the sentence."""
+    """Writes `event` to the log with those of its `fields` that have a value; none is a part of the sentence.
+
+    Never raises: a full disk under the log must not stop the work.
+    """
     known = {name: value for name, value in {**fields, "exc_info": exc_info}.items() if value is not None}
-    _log.log(event.level, event.sentence, name=event.name, **known)
+    with suppress(OSError, ValueError):
+        _log.log(event.level, event.sentence, name=event.name, **known)
 
 
 def configure_logging(level: str, log_format: LogFormat) -> None:

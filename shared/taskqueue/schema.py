@@ -14,6 +14,9 @@ from taskqueue.errors import InvalidRequest, UnreadableMessage
 MESSAGE_VERSION: Final = 1
 MAX_ACTION_CHARACTERS: Final = 200
 MAX_ID_CHARACTERS: Final = 200
+MAX_MESSAGE_BYTES: Final = 5 * 1024 * 1024
+"""More than any request of 1 MiB becomes when it is written anew: 1e15 has four characters, and its value eighteen."""
+
 MAX_INSTANT: Final = 2**53
 MAX_ATTEMPT: Final = 2**31
 
@@ -117,6 +120,8 @@ class TaskMessage(_Frozen):
     @classmethod
     def decode(cls, body: bytes) -> "TaskMessage":
         """The message in `body`. Raises UnreadableMessage with the reason."""
+        if len(body) > MAX_MESSAGE_BYTES:
+            raise UnreadableMessage(f"the message is larger than {MAX_MESSAGE_BYTES} bytes")
         try:
             members = _decode_object(body)
         except InvalidRequest as error:

@@ -210,3 +210,9 @@ def _reason(body: bytes) -> str:
     with pytest.raises(UnreadableMessage) as refusal:
         TaskMessage.decode(body)
     return str(refusal.value)
+
+
+def test_a_message_larger_than_any_request_is_unreadable() -> None:
+    """It is refused before it is parsed: it would be many times as large in memory, and no attempt counts yet."""
+    with pytest.raises(UnreadableMessage, match="larger than"):
+        TaskMessage.decode(b'{"id":"a","action":"x","data":{"a":[' + b"[]," * 2_000_000 + b"[]]}}")

@@ -1,5 +1,7 @@
 """The log: one event, one line, whatever users write into it."""
 
+import errno
+import io
 import json
 import logging
 import sys
@@ -182,3 +184,16 @@ def _raised(error: Exception) -> Exception:
         caught = sys.exception()
         assert caught is error
     return error
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk under the log, or a reader that went away, is not the end of the work."""
+
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("sys.stderr", Full())
+    configure_logging("INFO", "json")
+
+    emit(LogEvent("happened", logging.INFO, "something happened"), detail=1)

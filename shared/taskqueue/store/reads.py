@@ -7,7 +7,7 @@ from sqlalchemy import RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue.schema import Task, TaskStatus
-from taskqueue.store.tables import revision, tasks
+from taskqueue.store.tables import revision, status_of_row, tasks
 
 PAGE: Final = 100
 PAGE_CHARACTERS: Final = 2_000_000
@@ -55,7 +55,7 @@ async def anything_due(connection: AsyncConnection, now: int) -> bool:
 
 async def anything_queued(connection: AsyncConnection, made_before: int) -> bool:
     """Whether a queued task's message was made before this instant (ms)."""
-    query = select(tasks.c.id).where(tasks.c.queued_at < made_before, tasks.c.status == TaskStatus.QUEUED).limit(1)
+    query = select(tasks.c.id).where(tasks.c.queued_at < made_before, status_of_row == TaskStatus.QUEUED).limit(1)
     return (await connection.execute(query)).first() is not None
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection, Result, Row, select, update
 
 from taskqueue.schema import TaskPayload, TaskStatus
-from taskqueue.store.tables import tasks
+from taskqueue.store.tables import status_of_row, tasks
 
 WORKER_LOST: Final = "the worker was lost in the last attempt allowed"
 MAX_CHARACTERS: Final = 4_000_000
@@ -53,7 +53,7 @@ def _fail_spent(connection: Connection, item: Due) -> list[str]:
     failed = connection.execute(
         update(tasks)
         .where(
-            tasks.c.status == TaskStatus.RUNNING,
+            status_of_row == TaskStatus.RUNNING,
             tasks.c.due_at <= item.now,
             tasks.c.attempt - tasks.c.handed_back >= item.max_attempts,
         )
@@ -66,7 +66,7 @@ def _fail_spent(connection: Connection, item: Due) -> list[str]:
 def _take(connection: Connection, item: Due) -> list[Ready]:
     due = (
         select(tasks.c.id, tasks.c.payload, tasks.c.attempt)
-        .where(tasks.c.due_at <= item.now, tasks.c.status.in_(_MAY_BE_DUE))
+        .where(tasks.c.due_at <= item.now, status_of_row.in_(_MAY_BE_DUE))
         .order_by(tasks.c.due_at)
         .limit(item.limit)
         .with_for_update(skip_locked=True)
@@ -77,7 +77,7 @@ def _take(connection: Connection, item: Due) -> list[Ready]:
     if taken:
         connection.execute(
             update(tasks)
-            .where(tasks.c.id.in_([row.id for row in taken]), tasks.c.status.in_(_MAY_BE_DUE))
+            .where(tasks.c.id.in_([row.id for row in taken]), status_of_row.in_(_MAY_BE_DUE))
             .values(status=TaskStatus.PENDING, due_at=item.lease_until)
         )
     return [Ready(TaskPayload.model_validate_json(row.payload), row.attempt, len(row.payload)) for row in taken]
@@ -111,7 +111,7 @@ def requeue_lost(connection: Connection, items: Sequence[Lost]) -> Sequence[int]
 def _requeue(connection: Connection, item: Lost) -> int:
     lost = (
         select(tasks.c.id)
-        .where(tasks.c.queued_at < item.made_before, tasks.c.status == TaskStatus.QUEUED)
+        .where(tasks.c.queued_at < item.made_before, status_of_row == TaskStatus.QUEUED)
         .order_by(tasks.c.queued_at)
         .limit(item.limit)
         .with_for_update(skip_locked=True)

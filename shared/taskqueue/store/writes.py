@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, Connection, and_, case, insert, or_, selec
 
 from taskqueue.schema import TaskPayload, TaskStatus, sources_of
 from taskqueue.store.batch import Batch
-from taskqueue.store.tables import tasks
+from taskqueue.store.tables import status_of_row, tasks
 
 
 def _may_become(target: TaskStatus) -> ColumnElement[bool]:
     """The guard of a transition: the row has a status from which it may go to `target`."""
-    return or_(*(tasks.c.status == source for source in sources_of(target)))
+    return or_(*(status_of_row == source for source in sources_of(target)))
 
 
 def _is_of(batch: Batch) -> ColumnElement[bool]:
@@ -170,7 +170,7 @@ def _record_and_begin(connection: Connection, item: Claim) -> Claimed:
 
 
 def _challenge(connection: Connection, item: Claim) -> None:
-    running = update(tasks).where(tasks.c.id == item.payload.id, tasks.c.status == TaskStatus.RUNNING)
+    running = update(tasks).where(tasks.c.id == item.payload.id, status_of_row == TaskStatus.RUNNING)
     connection.execute(running.where(tasks.c.due_at > item.challenge_until).values(due_at=item.challenge_until))
 
 
@@ -191,7 +191,7 @@ class Settlement:
 _settlements = Batch("id", "attempt", "status", "result", "error", "due_at", "processed_at", "handed_back")
 _SETTLE = (
     update(tasks)
-    .where(_is_of(_settlements), tasks.c.status == TaskStatus.RUNNING)
+    .where(_is_of(_settlements), status_of_row == TaskStatus.RUNNING)
     .values(
         status=_settlements["status"],
         result=_settlements["result"],
@@ -233,7 +233,7 @@ class Lease:
 _leases = Batch("id", "attempt", "until")
 _RENEW = (
     update(tasks)
-    .where(_is_of(_leases), tasks.c.status == TaskStatus.RUNNING)
+    .where(_is_of(_leases), status_of_row == TaskStatus.RUNNING)
     .values(due_at=_leases["until"])
     .returning(tasks.c.id, tasks.c.attempt)
 )

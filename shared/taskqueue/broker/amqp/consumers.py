@@ -5,36 +5,54 @@ only hands the delivery on: the work belongs to whoever received it, and outlive
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
-from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aiormq import Channel as UnderlayChannel
 
 from taskqueue import events
-from taskqueue.broker.amqp.session import OPEN_TIMEOUT_SECONDS, SESSION_ERRORS, Session, kept_open, open_session
-from taskqueue.broker.amqp.topology import RPC_TIMEOUT_SECONDS, count_ready, declare
-from taskqueue.broker.contract import DEAD_LETTER_QUEUE, REASON_HEADER, Receive
+from taskqueue.broker.amqp.session import (
+    OPEN_TIMEOUT_SECONDS,
+    SESSION_ERRORS,
+    Session,
+    kept_open,
+    lost_not_cancelled,
+    open_session,
+)
+from taskqueue.broker.amqp.topology import count_ready, declare
+from taskqueue.broker.contract import Receive
+from taskqueue.errors import BrokerUnavailable
 
 WATCH_SECONDS: Final = 5.0
 DEAF_AFTER_ROUNDS: Final = 2
 CANCEL_SECONDS: Final = 1.0
-MAX_REASON_CHARACTERS: Final = 1_000
+BURY_AGAIN_SECONDS: Final = 1.0
+
+Bury = Callable[[bytes, str], Awaitable[None]]
+"""Puts a message into the dead-letter queue, over a connection that publishes: see `driver`."""
+
+
+@dataclass(frozen=True)
+class Consumption:
+    """How to consume: on so many channels, each with so many messages at once, and what to do with each."""
+
+    channels: int
+    prefetch_count: int
+    receive: Receive
+    bury: Bury
 
 
 class AmqpSubscription:
     """See `contract.Subscription`."""
 
-    def __init__(self, url: str, name: str, receive: Receive, channels: int, prefetch_count: int) -> None:
+    def __init__(self, url: str, name: str, consumption: Consumption) -> None:
         self._url = url
         self._name = name
-        self._receive = receive
-        self._channels = channels
-        self._prefetch_count = prefetch_count
+        self._consumption = consumption
         self._stopped = False
         self._current: _ConsumingSession | None = None
 
@@ -58,10 +76,12 @@ class AmqpSubscription:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Session]:
         async with open_session(self._url, self._name) as session:
-            self._current = consuming = _ConsumingSession(session, self._receive)
+            self._current = consuming = _ConsumingSession(session, self._consumption)
             async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
-                await consuming.open(0 if self._stopped else self._channels, self._prefetch_count)
-            watch = asyncio.create_task(consuming.watch(), name=f"watch: {self._name}")
+                asking = await session.open_channel()
+                if not self._stopped:
+                    await consuming.open()
+            watch = asyncio.create_task(consuming.watch(asking), name=f"watch: {self._name}")
             try:
                 yield session
             finally:
@@ -71,10 +91,9 @@ class AmqpSubscription:
 class _ConsumingSession:
     """The consumers of one session, each on a channel of its own."""
 
-    def __init__(self, session: Session, receive: Receive) -> None:
+    def __init__(self, session: Session, consumption: Consumption) -> None:
         self.session = session
-        self.asking: AbstractChannel
-        self._receive = receive
+        self._consumption = consumption
         self._consumers: list[_Consumer] = []
         self._cancelling: set[asyncio.Task[None]] = set()
         self._opened = False
@@ -84,14 +103,12 @@ class _ConsumingSession:
     def consuming(self) -> bool:
         return self.session.alive and self._opened and bool(self._consumers)
 
-    async def open(self, channels: int, prefetch_count: int) -> None:
-        self.asking = await self.session.open_channel()
-        await declare(self.asking)
-        for _ in range(channels):
+    async def open(self) -> None:
+        for _ in range(self._consumption.channels):
             if self._stopped:
                 break
             channel = await self.session.open_channel()
-            await channel.set_qos(prefetch_count=prefetch_count)
+            await channel.set_qos(prefetch_count=self._consumption.prefetch_count)
             consumer = _Consumer(cast("UnderlayChannel", await channel.get_underlay_channel()))
             queue = await declare(channel)
             consumer.tag = await queue.consume(partial(self._on_message, consumer))
@@ -109,14 +126,14 @@ class _ConsumingSession:
             # Not cut off where it takes long: that would close the channel, and all that it holds would come again.
             await asyncio.wait(self._cancelling, timeout=CANCEL_SECONDS)
 
-    async def watch(self) -> None:
+    async def watch(self, asking: AbstractChannel) -> None:
         """Ends the session where the broker has ready messages, and a consumer that holds none hears nothing."""
         silent_rounds = 0
         while True:
             heard = [consumer.received for consumer in self._consumers]
             await asyncio.sleep(WATCH_SECONDS)
             try:
-                ready, _ = await count_ready(self.asking)
+                ready, _ = await count_ready(asking)
             except SESSION_ERRORS as error:
                 self.session.end(f"the broker does not answer ({error!r})")
                 return
@@ -127,21 +144,12 @@ class _ConsumingSession:
                 self.session.end("messages are ready but a consumer hears nothing")
                 return
 
-    async def bury(self, body: bytes, reason: str) -> None:
-        message = Message(
-            body,
-            delivery_mode=DeliveryMode.PERSISTENT,
-            headers={REASON_HEADER: reason[:MAX_REASON_CHARACTERS]},
-        )
-        async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
-            await self.asking.default_exchange.publish(message, DEAD_LETTER_QUEUE)
-
     async def _on_message(self, consumer: "_Consumer", message: AbstractIncomingMessage) -> None:
-        delivery = AmqpDelivery(self, consumer, message)
+        delivery = AmqpDelivery(consumer, message, self._consumption.bury)
         if self._stopped:
             await delivery.release()
         else:
-            self._receive(delivery)
+            self._consumption.receive(delivery)
 
 
 @dataclass(eq=False)
@@ -165,9 +173,9 @@ class _Consumer:
 class AmqpDelivery:
     """See `contract.Delivery`. An answer that does not reach the broker is no fault: the message comes again."""
 
-    def __init__(self, origin: _ConsumingSession, consumer: _Consumer, message: AbstractIncomingMessage) -> None:
+    def __init__(self, consumer: _Consumer, message: AbstractIncomingMessage, bury: Bury) -> None:
         self.body = message.body
-        self._origin = origin
+        self._bury = bury
         self._consumer = consumer
         self._tag = message.delivery_tag or 0
         consumer.received += 1
@@ -183,15 +191,18 @@ class AmqpDelivery:
     async def release(self) -> None:
         """See `contract.Delivery`."""
         self._consumer.unsettled -= 1
-        with suppress(*SESSION_ERRORS):
+        with suppress(*SESSION_ERRORS), lost_not_cancelled():
             await self._consumer.channel.basic_nack(self._tag, requeue=True)
 
     async def bury(self, reason: str) -> None:
         """See `contract.Delivery`."""
+        if self._consumer.channel.is_closed:
+            return  # it is somebody else's by now
         try:
-            await self._origin.bury(self.body, reason)
-        except SESSION_ERRORS as error:
-            # Not buried, so not acknowledged either: it comes again over the next session, which declares the queues.
-            self._origin.session.end(f"a message could not be buried ({error!r})")
-            return
-        await self.ack()
+            await self._bury(self.body, reason)
+        except (*SESSION_ERRORS, BrokerUnavailable):
+            # Not buried, so not acknowledged either: it comes again, and not at once.
+            await asyncio.sleep(BURY_AGAIN_SECONDS)
+            await self.release()
+        else:
+            await self.ack()

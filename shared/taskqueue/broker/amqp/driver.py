@@ -8,19 +8,36 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
+from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel
 from aiormq import Channel as UnderlayChannel
 from aiormq.exceptions import PublishError
 from pamqp.commands import Basic
+from pamqp.common import FieldValue
 
-from taskqueue.broker.amqp.consumers import AmqpSubscription
+from taskqueue.broker.amqp.consumers import AmqpSubscription, Consumption
 from taskqueue.broker.amqp.publisher import BatchPublisher, Confirmation
-from taskqueue.broker.amqp.session import OPEN_TIMEOUT_SECONDS, SESSION_ERRORS, Session, kept_open, open_session
+from taskqueue.broker.amqp.session import (
+    OPEN_TIMEOUT_SECONDS,
+    SESSION_ERRORS,
+    Session,
+    kept_open,
+    lost_not_cancelled,
+    open_session,
+)
 from taskqueue.broker.amqp.topology import count_ready, declare
-from taskqueue.broker.contract import PUBLISH_TIMEOUT_SECONDS, QUEUE, Receive
+from taskqueue.broker.contract import (
+    DEAD_LETTER_QUEUE,
+    PUBLISH_TIMEOUT_SECONDS,
+    QUEUE,
+    REASON_HEADER,
+    Receive,
+)
 from taskqueue.errors import BrokerUnavailable
+
+MAX_REASON_CHARACTERS: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -58,7 +75,8 @@ class AmqpBroker:
         deadline = loop.time() + PUBLISH_TIMEOUT_SECONDS
         try:
             async with asyncio.timeout_at(deadline):
-                confirmations = await current.publisher.send(bodies)
+                with lost_not_cancelled():
+                    confirmations = await current.publisher.send(bodies)
         except SESSION_ERRORS as error:
             current.session.end(f"a publish was cut off ({error!r})")
             return [False] * len(bodies)
@@ -71,7 +89,8 @@ class AmqpBroker:
         self, receive: Receive, *, channels: int, prefetch_count: int
     ) -> AbstractAsyncContextManager[AmqpSubscription]:
         """See `contract.Broker`."""
-        return AmqpSubscription(self._url, f"{self._name} consuming", receive, channels, prefetch_count).running()
+        consumption = Consumption(channels, prefetch_count, receive, self._bury)
+        return AmqpSubscription(self._url, f"{self._name} consuming", consumption).running()
 
     async def ready_count(self) -> int:
         """See `contract.Broker`."""
@@ -93,6 +112,18 @@ class AmqpBroker:
             publisher = BatchPublisher(cast("UnderlayChannel", await channel.get_underlay_channel()), QUEUE)
             self._current = _PublishingSession(session, publisher, asking)
             yield session
+
+    async def _bury(self, body: bytes, reason: str) -> None:
+        headers: dict[str, FieldValue] = {REASON_HEADER: reason[:MAX_REASON_CHARACTERS]}
+        message = Message(body, delivery_mode=DeliveryMode.PERSISTENT, headers=headers)
+        current = self._session()
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
+                with lost_not_cancelled():
+                    await current.asking.default_exchange.publish(message, DEAD_LETTER_QUEUE)
+        except PublishError:
+            current.session.end("the dead-letter queue is gone")
+            raise
 
     def _session(self) -> _PublishingSession:
         if self._current is None or not self._current.session.alive:

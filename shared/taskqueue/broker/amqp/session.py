@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 import aio_pika
@@ -20,6 +20,18 @@ CLOSE_TIMEOUT_SECONDS: Final = 3.0
 RECONNECT: Final = Backoff(first=0.5, ceiling=5)
 # aio-pika raises RuntimeError for what is asked of a connection that has just closed.
 SESSION_ERRORS: Final = (AMQPError, OSError, TimeoutError, RuntimeError)
+
+
+@contextmanager
+def lost_not_cancelled() -> Iterator[None]:
+    """Raises ConnectionResetError where aiormq gives a connection up: it cancels whatever waits for an answer."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionResetError("the connection was given up") from error
 
 
 class Session:
@@ -92,11 +104,12 @@ async def _keep_open(open_tenancy: OpenTenancy, name: str) -> None:
     failures = 0
     while True:
         try:
-            async with open_tenancy() as session:
-                events.emit(events.BROKER_CONNECTED, connection=name)
-                failures = 0
-                await session.ended()
-                reason = session.reason
+            with lost_not_cancelled():
+                async with open_tenancy() as session:
+                    events.emit(events.BROKER_CONNECTED, connection=name)
+                    failures = 0
+                    await session.ended()
+                    reason = session.reason
         except Exception as error:  # noqa: BLE001 - whatever it is, the next session may do without it
             reason = repr(error)
         failures += 1

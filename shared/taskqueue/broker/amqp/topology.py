@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
+from taskqueue.broker.amqp.session import lost_not_cancelled
 from taskqueue.broker.contract import DEAD_LETTER_QUEUE, QUEUE
 
 # The true count of attempts is in the store. This is a backstop for a message that ends every connection it comes to.
@@ -48,5 +49,6 @@ async def count_ready(channel: AbstractChannel) -> tuple[int, int]:
     Where the queue is gone, RabbitMQ closes `channel`.
     """
     async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
-        queue = await channel.declare_queue(QUEUE, passive=True)
+        with lost_not_cancelled():
+            queue = await channel.declare_queue(QUEUE, passive=True)
     return queue.declaration_result.message_count or 0, queue.declaration_result.consumer_count or 0
