@@ -1,11 +1,14 @@
 """`/livez` and `/readyz`: what a supervisor and a load balancer are told."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue_api.endpoints import health
+from taskqueue_api.server import serving
+from taskqueue_api.settings import HttpSettings
 from tests.api.conftest import Api
 from tests.support.database import change
 from tests.support.eventually import eventually
@@ -90,6 +93,15 @@ async def test_a_draining_api_is_not_ready(api: Api) -> None:
         503,
         b'{"status":"fail","checks":{"database":"pass","broker":"pass","accepting":"fail"}}',
     )
+
+
+async def test_an_api_that_stops_is_draining(api: Api) -> None:
+    """Whoever still reaches it while it ends is told to go elsewhere."""
+    collaborators = replace(api.collaborators)
+    async with serving(collaborators, HttpSettings(port=0)):
+        assert not collaborators.draining
+
+    assert collaborators.draining
 
 
 async def test_readiness_comes_back(api: Api, memory_broker: MemoryBroker) -> None:
