@@ -197,17 +197,6 @@ async def test_a_second_one_on_the_same_file_is_refused(start_service: StartServ
     await third.url()
 
 
-async def test_a_service_beside_it_is_refused(start_service: StartService, database: Path) -> None:
-    """Exit code 74: embedded mode takes every unfinished task for its own, so a worker of others must not be there."""
-    first = _start(start_service, database)
-    await first.url()
-
-    service = start_service("taskqueue_api", DATABASE_URL=f"sqlite:///{database}")
-
-    assert await service.ended() == 74
-    assert "embedded mode runs on" in service.refusal
-
-
 @pytest.mark.parametrize("module", ["taskqueue_api", "taskqueue_worker"])
 async def test_a_service_on_the_file_of_embedded_mode_is_refused(
     start_service: StartService, database: Path, module: str
