@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqueue.errors import NetworkFileSystem, SQLiteTooOld
+from taskqueue.errors import MigrationFailed, NetworkFileSystem, SQLiteTooOld
 from taskqueue.store import sqlite
 from taskqueue_migrate.database import use_write_ahead_log
 from taskqueue_migrate.runner import is_at_head, upgrade
@@ -110,6 +110,16 @@ def test_a_network_file_system_is_refused(database: Path, monkeypatch: pytest.Mo
 
     assert refusal.value.exit_code == 79
     assert list(database.parent.iterdir()) == []
+
+
+def test_a_connection_that_does_not_reach_the_disk_migrates_nothing(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the pragma answers is asked back here too, as on every connection that writes."""
+    monkeypatch.setattr(sqlite, "_SYNCHRONOUS_FULL", 3)
+
+    with pytest.raises(MigrationFailed, match="synchronous is not FULL"):
+        upgrade(database)
 
 
 def test_a_file_without_a_write_ahead_log_is_refused() -> None:

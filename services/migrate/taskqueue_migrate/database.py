@@ -17,6 +17,7 @@ from taskqueue.errors import (
     StartRefused,
     StoreUnreachable,
 )
+from taskqueue.store.sqlite import make_durable
 
 _MAY_PASS: Final = frozenset(
     [
@@ -52,9 +53,8 @@ def migrating(path: Path, patience_seconds: float) -> Iterator[Connection]:
 
 
 def use_write_ahead_log(connection: Any) -> None:
-    """Switches the file behind a driver's connection to WAL, durable at each commit."""
+    """Switches the file behind a driver's connection to WAL."""
     with closing(connection.cursor()) as cursor:
-        cursor.execute("PRAGMA synchronous = FULL")
         mode: str = cursor.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise NetworkFileSystem(f"SQLite's write-ahead log does not work here: the journal mode stays {mode!r}")
@@ -66,17 +66,8 @@ def _engine(path: Path, begin: str, patience_seconds: float) -> Engine:
         connect_args={"timeout": patience_seconds},
         poolclass=NullPool,
     )
-    event.listen(engine, "connect", _leave_transactions_to_us)
-    event.listen(engine, "begin", lambda connection: _run(connection, begin))
+    make_durable(engine, begin=begin)
     return engine
-
-
-def _leave_transactions_to_us(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # the driver must not begin transactions: the "begin" hook does
-
-
-def _run(connection: Connection, statement: str) -> None:
-    connection.exec_driver_sql(statement)
 
 
 @contextmanager

@@ -104,8 +104,7 @@ def writer_engine(path: Path) -> Engine:
         poolclass=StaticPool,
         module=sys.modules["sqlite3"],
     )
-    event.listen(engine, "connect", _set_up)
-    event.listen(engine, "begin", lambda connection: _begin(connection, "BEGIN IMMEDIATE"))
+    make_durable(engine, begin="BEGIN IMMEDIATE")
     return engine
 
 
@@ -117,10 +116,15 @@ def reader_engine(path: Path) -> AsyncEngine:
         pool_size=READERS,
         max_overflow=0,
     )
-    event.listen(engine.sync_engine, "connect", _set_up)
+    make_durable(engine.sync_engine, begin="BEGIN")
     event.listen(engine.sync_engine, "connect", lambda connection, _: _run(connection, "PRAGMA query_only = ON"))
-    event.listen(engine.sync_engine, "begin", lambda connection: _begin(connection, "BEGIN"))
     return engine
+
+
+def make_durable(engine: Engine, *, begin: str) -> None:
+    """Has every connection of `engine` reach the disk at commit, and every transaction begin with `begin`."""
+    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "begin", lambda connection: _begin(connection, begin))
 
 
 def _set_up(connection: Any, _: object) -> None:
