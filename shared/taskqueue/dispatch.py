@@ -66,7 +66,7 @@ class Dispatcher:
 
     async def _publish(self, batch: list[Ready]) -> None:
         now = self._clock()
-        bodies = [TaskMessage.of(ready.payload, ready.attempt, now).encode() for ready in batch]
+        bodies = [_message(ready, now).encode() for ready in batch]
         try:
             confirmed = await self._broker.publish(bodies)
         except BrokerUnavailable:
@@ -81,3 +81,7 @@ class Dispatcher:
         # A note that is not taken costs a second message, which starts nothing.
         with suppress(StoreError):
             await self._store.mark_queued(dispatched)
+
+
+def _message(ready: Ready, now: int) -> TaskMessage:
+    return TaskMessage.of(ready.payload, ready.attempt, now, priority=ready.priority, alone=ready.alone)

@@ -1,14 +1,16 @@
 """The wire contract: what a client posts, what travels through the broker, what a client reads back."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final, Self
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json, ValidationError, model_validator
 
 from taskqueue import jsontext
+from taskqueue.clock import milliseconds
 from taskqueue.errors import InvalidRequest, UnreadableMessage
 
 MESSAGE_VERSION: Final = 1
@@ -16,6 +18,16 @@ MAX_ACTION_CHARACTERS: Final = 200
 MAX_ID_CHARACTERS: Final = 200
 MAX_MESSAGE_BYTES: Final = 5 * 1024 * 1024
 """More than any request of 1 MiB becomes when it is written anew: 1e15 has four characters, and its value eighteen."""
+
+MAX_TAGS: Final = 20
+MAX_TAG_CHARACTERS: Final = 100
+MAX_ATTEMPTS_ASKED: Final = 1_000
+MAX_TIMEOUT_SECONDS: Final = 86_400
+MAX_DELAY_SECONDS: Final = 10 * 366 * 86_400
+
+NORMAL: Final = 0
+HIGH: Final = 5
+"""The two priorities that take effect: a quorum queue knows no more (rabbitmq.com/docs/quorum-queues#priorities)."""
 
 MAX_INSTANT: Final = 2**53
 MAX_ATTEMPT: Final = 2**31
@@ -41,8 +53,9 @@ LEGAL_TRANSITIONS: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = MappingPr
             {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.PENDING}
         ),
         TaskStatus.COMPLETED: frozenset(),
-        TaskStatus.FAILED: frozenset(),
-        TaskStatus.CANCELLED: frozenset(),
+        # By hand alone, and as a task that has all its attempts before it.
+        TaskStatus.FAILED: frozenset({TaskStatus.PENDING}),
+        TaskStatus.CANCELLED: frozenset({TaskStatus.PENDING}),
     }
 )
 
@@ -56,11 +69,72 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+def _instant(value: object) -> int:
+    """The instant (ms) that an RFC 3339 text names."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("must be a time with its offset, such as 2026-01-31T12:00:00Z")
+    return milliseconds(moment.timestamp())
+
+
+Instant = Annotated[int, BeforeValidator(_instant)]
+Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS)]
+
+
+class TaskOptions(_Frozen):
+    """What a client may ask for beside action and data. Instants and `timeout` are in milliseconds."""
+
+    priority: int = NORMAL
+    timeout: int | None = None
+    max_attempts: int | None = None
+    run_at: int | None = None
+    expires_at: int | None = None
+    tags: tuple[str, ...] = ()
+    traceparent: str | None = None
+
+
+NO_OPTIONS: Final = TaskOptions()
+
+
 class TaskRequest(_Frozen):
-    """What a client asks for: the body of `POST /tasks`. Members that it does not know are left aside."""
+    """What a client asks for: the body of `POST /tasks`. Members that it does not know are left aside.
+
+    `delay` and `timeout` are in seconds; `run_at` and `expires_at` are RFC 3339, and become milliseconds.
+    """
 
     action: str = Field(min_length=1, max_length=MAX_ACTION_CHARACTERS)
     data: dict[str, Any] = Field(default_factory=dict)
+    delay: float | None = Field(default=None, ge=0, le=MAX_DELAY_SECONDS)
+    run_at: Instant | None = None
+    timeout: float | None = Field(default=None, gt=0, le=MAX_TIMEOUT_SECONDS)
+    max_attempts: int | None = Field(default=None, ge=1, le=MAX_ATTEMPTS_ASKED)
+    priority: int = Field(default=NORMAL, ge=0, le=9)
+    expires_at: Instant | None = None
+    tags: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
+
+    @model_validator(mode="after")
+    def _is_of_one_mind(self) -> Self:
+        if self.delay is not None and self.run_at is not None:
+            raise ValueError("delay and run_at exclude each other")
+        return self
+
+    def options(self, now: int, traceparent: str | None = None) -> TaskOptions:
+        """The options of a task that is accepted at `now` (ms). Raises InvalidRequest where it could never start."""
+        run_at = self.run_at if self.delay is None else now + milliseconds(self.delay)
+        if self.expires_at is not None and self.expires_at <= max(now, run_at or now):
+            raise InvalidRequest("expires_at must be later than the time at which the task may start")
+        return TaskOptions(
+            priority=HIGH if self.priority >= HIGH else NORMAL,
+            timeout=None if self.timeout is None else max(1, milliseconds(self.timeout)),
+            max_attempts=self.max_attempts,
+            run_at=run_at if run_at is not None and run_at > now else None,
+            expires_at=self.expires_at,
+            tags=tuple(dict.fromkeys(self.tags)),
+            traceparent=traceparent,
+        )
 
     @classmethod
     def parse(cls, body: bytes) -> "TaskRequest":
@@ -92,7 +166,8 @@ class TaskMessage(_Frozen):
     """What travels through the broker: "this task is ready for its next attempt".
 
     `attempt` is the number of attempts before this one; a claim must match it, so each message starts a task once at
-    most. `dispatched_at` (ms) orders messages by age. Other producers need to send only `id` and `action`.
+    most. `dispatched_at` (ms) orders messages by age, within their `priority`. `alone` asks a worker to run it beside
+    no other. Other producers need to send only `id` and `action`: what they send is not `recorded` before its claim.
     """
 
     v: int = MESSAGE_VERSION
@@ -102,11 +177,20 @@ class TaskMessage(_Frozen):
     created_at: int | None = Field(default=None, ge=0, le=MAX_INSTANT)
     attempt: int = Field(default=0, ge=0, le=MAX_ATTEMPT)
     dispatched_at: int = Field(default=0, ge=0, le=MAX_INSTANT)
+    priority: int = Field(default=NORMAL, ge=0, le=9)
+    alone: bool = False
+
+    @property
+    def recorded(self) -> bool:
+        """Whether a dispatcher of ours made it, from a row of the store."""
+        return self.dispatched_at > 0
 
     @classmethod
-    def of(cls, payload: TaskPayload, attempt: int, dispatched_at: int) -> "TaskMessage":
+    def of(
+        cls, payload: TaskPayload, attempt: int, dispatched_at: int, *, priority: int = NORMAL, alone: bool = False
+    ) -> "TaskMessage":
         """The message that hands out `payload` after `attempt` attempts, at the instant `dispatched_at` (ms)."""
-        return cls(**dict(payload), attempt=attempt, dispatched_at=dispatched_at)
+        return cls(**dict(payload), attempt=attempt, dispatched_at=dispatched_at, priority=priority, alone=alone)
 
     def payload(self, created_at: int) -> TaskPayload:
         """The payload, created at `created_at` (s) where the producer did not say."""
@@ -166,6 +250,13 @@ _SENTENCES: Final = {
     "string_too_short": "{member} must not be empty",
     "dict_type": "{member} must be an object",
     "missing": "{member} required",
+    "float_type": "{member} must be a number",
+    "int_type": "{member} must be a whole number",
+    "greater_than": "{member} must be greater than {gt:g}",
+    "greater_than_equal": "{member} must be at least {ge:g}",
+    "less_than_equal": "{member} must be at most {le:g}",
+    "list_type": "{member} must be a list",
+    "too_long": "{member} must have at most {max_length} members",
 }
 
 
@@ -174,5 +265,6 @@ def _first_fault(error: ValidationError) -> str:
     member = ".".join(str(part) for part in fault["loc"])
     sentence = _SENTENCES.get(fault["type"])
     if sentence is None:
-        return f"{member}: {fault['msg']}"
+        told = fault["msg"].removeprefix("Value error, ")
+        return f"{member} {told}" if member else told
     return sentence.format(member=member, **fault.get("ctx", {}))

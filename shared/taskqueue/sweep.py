@@ -14,6 +14,7 @@ from taskqueue.broker.contract import Broker
 from taskqueue.clock import Clock, milliseconds
 from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
 from taskqueue.errors import BrokerUnavailable, StoreError
+from taskqueue.schema import HIGH, NORMAL
 from taskqueue.store.tasks import TaskStore
 
 SWEEP_SECONDS: Final = 1.0
@@ -87,7 +88,7 @@ class Sweep:
 
     async def _find_lost(self) -> None:
         made_before = await self._youngest_gone() - milliseconds(SEARCH_SLACK_SECONDS)
-        lost = await self._store.requeue_lost(made_before)
+        lost = sum([await self._store.requeue_lost(made_before, priority) for priority in (NORMAL, HIGH)])
         if lost:
             events.emit(events.MESSAGES_LOST, tasks=lost)
 

@@ -168,7 +168,7 @@ async def test_a_ready_task_is_claimed(store: TaskStore, database: Path, begin: 
 
     claimed = await claim(store, payload)
 
-    assert claimed == Claimed(payload, attempt=1, handed_back=0)
+    assert claimed == Claimed(payload, attempt=1, forgiven=0)
     stored = row(database, "a")
     assert (stored["status"], stored["attempt"], stored["worker"]) == ("running", 1, "worker")
     assert (stored["due_at"], stored["queued_at"], stored["started_at"]) == (START + LEASE, None, START)
@@ -180,7 +180,7 @@ async def test_a_claim_answers_the_payload_of_the_store(store: TaskStore) -> Non
 
     claimed = await claim(store, a_payload("a", action="format disk", data={"now": True}))
 
-    assert claimed == Claimed(payload, attempt=1, handed_back=0)
+    assert claimed == Claimed(payload, attempt=1, forgiven=0)
 
 
 async def test_a_message_that_comes_twice_starts_one_attempt(
@@ -235,7 +235,7 @@ async def test_a_task_that_nobody_recorded_is_recorded_by_its_claim(
     """From another producer, or after the database was lost: it runs in its first attempt, and clients can read it."""
     foreign = a_payload("foreign", action="sum", data={"numbers": [1]})
 
-    assert await claim(store, foreign, attempt) == Claimed(foreign, attempt=1, handed_back=0)
+    assert await claim(store, foreign, attempt) == Claimed(foreign, attempt=1, forgiven=0)
 
     stored = row(database, "foreign")
     assert (stored["status"], stored["due_at"], stored["worker"]) == ("running", START + LEASE, "worker")
@@ -252,7 +252,7 @@ async def test_of_messages_that_come_at_once_one_wins(store: TaskStore, known: b
 
     answers = await asyncio.gather(*(claim(store, payload) for _ in range(20)))
 
-    assert answers.count(Claimed(payload, attempt=1, handed_back=0)) == 1
+    assert answers.count(Claimed(payload, attempt=1, forgiven=0)) == 1
     assert answers.count(NotClaimed.RUNNING) == 19
 
 
@@ -263,7 +263,7 @@ async def test_of_claims_at_once_each_gets_its_own_answer(store: TaskStore) -> N
 
     answers = await asyncio.gather(*(claim(store, payload, attempt) for payload, attempt in wishes))
 
-    assert answers[20:] == [Claimed(payload, attempt=1, handed_back=0) for payload in payloads]
+    assert answers[20:] == [Claimed(payload, attempt=1, forgiven=0) for payload in payloads]
     assert answers[:20] == [NotClaimed.SUPERSEDED] * 20
 
 
@@ -284,7 +284,7 @@ async def test_a_later_attempt_counts_on(store: TaskStore, database: Path) -> No
     await store.settle(Settlement("a", 1, TaskStatus.PENDING, error="first", due_at=START))
     await store.mark_queued([Dispatched("a", 1, START)])
 
-    assert await claim(store, payload, attempt=1) == Claimed(payload, attempt=2, handed_back=0)
+    assert await claim(store, payload, attempt=1) == Claimed(payload, attempt=2, forgiven=0)
 
     assert row(database, "a")["error"] == "first"
 
@@ -307,7 +307,7 @@ async def test_a_failed_attempt_waits_for_the_next(store: TaskStore, database: P
 
     stored = row(database, "a")
     assert (stored["status"], stored["due_at"], stored["error"]) == ("pending", START + 77, "first")
-    assert (stored["processed_at"], stored["attempt"], stored["handed_back"]) == (None, 1, 0)
+    assert (stored["processed_at"], stored["attempt"], stored["forgiven"]) == (None, 1, 0)
 
 
 async def test_a_hand_back_is_no_attempt_to_clients_and_keeps_the_last_error(store: TaskStore) -> None:
@@ -339,7 +339,7 @@ async def test_attempts_that_are_handed_back_are_counted(store: TaskStore) -> No
 
         claimed = await claim(store, payload, attempt)
 
-        assert claimed == Claimed(payload, attempt=attempt + 1, handed_back=attempt)
+        assert claimed == Claimed(payload, attempt=attempt + 1, forgiven=attempt)
 
 
 @pytest.mark.parametrize("attempt", [0, 1, 3])
@@ -352,7 +352,7 @@ async def test_an_attempt_that_is_not_the_current_one_records_nothing(
     await claim(store, payload, attempt=1)
     before = row(database, "a")
 
-    assert not await store.settle(Settlement("a", attempt, TaskStatus.COMPLETED, result="1", processed_at=1))
+    assert not await store.settle(Settlement("a", attempt, TaskStatus.COMPLETED, result="1", now=1000))
     assert not await store.renew(Lease("a", attempt, START + 99_999))
 
     assert row(database, "a") == before
@@ -365,7 +365,7 @@ async def test_a_task_that_does_not_run_has_no_outcome(store: TaskStore, databas
     before = row(database, "a")
 
     for attempt in (0, 1):
-        assert not await store.settle(Settlement("a", attempt, TaskStatus.COMPLETED, processed_at=1))
+        assert not await store.settle(Settlement("a", attempt, TaskStatus.COMPLETED, now=1000))
         assert not await store.renew(Lease("a", attempt, START + 99_999))
 
     assert row(database, "a") == before
@@ -373,7 +373,7 @@ async def test_a_task_that_does_not_run_has_no_outcome(store: TaskStore, databas
 
 async def test_an_unknown_task_has_no_outcome(store: TaskStore) -> None:
     """Nothing is made up for it."""
-    assert not await store.settle(Settlement("unknown", 1, TaskStatus.COMPLETED, processed_at=1))
+    assert not await store.settle(Settlement("unknown", 1, TaskStatus.COMPLETED, now=1000))
     assert not await store.renew(Lease("unknown", 1, START))
     assert await store.newest() == []
 
@@ -381,7 +381,7 @@ async def test_an_unknown_task_has_no_outcome(store: TaskStore) -> None:
 async def test_of_outcomes_at_once_one_is_recorded(store: TaskStore, database: Path) -> None:
     """In one commit too: who is told True has been recorded, and nobody else is."""
     await running(store)
-    outcomes = [Settlement("a", 1, TaskStatus.COMPLETED, result=str(number), processed_at=1) for number in range(10)]
+    outcomes = [Settlement("a", 1, TaskStatus.COMPLETED, result=str(number), now=1000) for number in range(10)]
 
     recorded = await asyncio.gather(*(store.settle(outcome) for outcome in outcomes))
 
@@ -402,7 +402,7 @@ async def test_a_final_task_never_changes(
         await store.mark_queued([Dispatched("a", attempt, clock())])
         await claim(store, a_payload("a"), attempt)
         assert not await store.settle(Settlement("a", attempt, TaskStatus.PENDING, due_at=1))
-        assert not await store.settle(Settlement("a", attempt, TaskStatus.COMPLETED, result="2", processed_at=2))
+        assert not await store.settle(Settlement("a", attempt, TaskStatus.COMPLETED, result="2", now=2000))
         assert not await store.renew(Lease("a", attempt, clock()))
     taken = await store.take_due(DISPATCH_LEASE, max_attempts=1, limit=100)
     resumed = [await store.requeue_lost(clock()), await store.resume()]

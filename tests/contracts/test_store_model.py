@@ -192,7 +192,7 @@ class StoreMachine(RuleBasedStateMachine):
         task = self.known.get(task_id)
         if task is None:
             self.known[task_id] = Known("running", attempt=1, due_at=self.clock() + LEASE)
-            return Claimed(a_payload(task_id), 1, handed_back=0)
+            return Claimed(a_payload(task_id), 1, forgiven=0)
         if task.status in ("pending", "queued") and task.attempt == attempt:
             self.known[task_id] = replace(
                 task, status="running", attempt=attempt + 1, due_at=self.clock() + LEASE, queued_at=None
@@ -210,7 +210,7 @@ class StoreMachine(RuleBasedStateMachine):
             return Settlement(
                 task_id, attempt, TaskStatus.PENDING, str(copy), due_at=due_at, handed_back=outcome == "hand back"
             )
-        return Settlement(task_id, attempt, TaskStatus(outcome), str(copy), processed_at=self.clock() // 1000)
+        return Settlement(task_id, attempt, TaskStatus(outcome), str(copy), now=self.clock())
 
     def _note(self, task_id: str, task: Known, outcome: str, result: str) -> None:
         task = replace(task, result=result)

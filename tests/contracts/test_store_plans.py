@@ -32,7 +32,7 @@ async def _claim(store: TaskStore) -> None:
 
 async def _settle(store: TaskStore) -> None:
     await running(store)
-    await store.settle(Settlement("a", 1, TaskStatus.COMPLETED, result="1", processed_at=1))
+    await store.settle(Settlement("a", 1, TaskStatus.COMPLETED, result="1", now=1000))
 
 
 async def _renew(store: TaskStore) -> None:

@@ -55,7 +55,7 @@ async def test_what_was_taken_falls_due_again(store: TaskStore, clock: FrozenClo
     clock.advance(0.001)
 
     assert await _take(store) == ["a"]
-    assert await claim(store, payload) == Claimed(payload, attempt=1, handed_back=0)
+    assert await claim(store, payload) == Claimed(payload, attempt=1, forgiven=0)
 
 
 async def test_what_is_longest_due_comes_first(store: TaskStore, clock: FrozenClock) -> None:
@@ -112,8 +112,8 @@ async def test_a_silent_worker_loses_its_task(store: TaskStore, clock: FrozenClo
     taken = await store.take_due(DISPATCH_LEASE, MAX_ATTEMPTS, limit=10)
 
     assert list(taken.ready) == [Ready(payload, attempt=1)]
-    assert not await store.settle(Settlement("a", 1, TaskStatus.COMPLETED, result="1", processed_at=1))
-    assert await claim(store, payload, attempt=1) == Claimed(payload, attempt=2, handed_back=0)
+    assert not await store.settle(Settlement("a", 1, TaskStatus.COMPLETED, result="1", now=1000))
+    assert await claim(store, payload, attempt=1) == Claimed(payload, attempt=2, forgiven=0)
 
 
 @pytest.mark.parametrize("limit", [10, 0])

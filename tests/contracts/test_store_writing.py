@@ -115,7 +115,7 @@ async def test_different_writes_share_a_commit(store: TaskStore) -> None:
             store.requeue_lost(START - 1),
         )
 
-    assert claimed == Claimed(payload, attempt=1, handed_back=0)
+    assert claimed == Claimed(payload, attempt=1, forgiven=0)
     assert (settled, taken) == (False, 0)
     assert len(commits) == 1
 
@@ -171,7 +171,7 @@ async def test_two_processes_that_write_at_once_lose_nothing(
             payload = await pending(stores[name], f"{name}-{number}-{again}")
             assert isinstance(await claim(stores[name], payload), Claimed)
             assert await stores[name].renew(Lease(payload.id, 1, START))
-            assert await stores[name].settle(Settlement(payload.id, 1, TaskStatus.COMPLETED, processed_at=1))
+            assert await stores[name].settle(Settlement(payload.id, 1, TaskStatus.COMPLETED, now=1000))
 
     await asyncio.gather(*(caller(name, number) for number in range(20) for name in stores))
 

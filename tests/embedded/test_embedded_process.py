@@ -102,7 +102,7 @@ async def test_what_does_not_finish_in_time_is_taken_up_at_the_next_start(
         await eventually(lambda: user_actions.began(task_id), what="the handler")
     first.terminate()
     assert await first.ended(within=GRACE_SECONDS) == 0
-    assert rows(database, "SELECT handed_back FROM tasks") == [(1,)]
+    assert rows(database, "SELECT forgiven FROM tasks") == [(1,)]
     user_actions.go_on()
 
     second = _start(start_service, database, **settings)

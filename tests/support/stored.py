@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from taskqueue.schema import TaskPayload, TaskStatus
+from taskqueue.schema import TaskMessage, TaskPayload, TaskStatus
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Claimed, Dispatched, NotClaimed, Settlement
 from tests.support.builders import a_payload
@@ -16,7 +16,7 @@ DISPATCH_LEASE: Final = 8_000
 
 _COLUMNS: Final = (
     "id, payload, status, result, created_at, processed_at, accepted_at, due_at, queued_at, started_at, attempt, "
-    "handed_back, worker, error"
+    "forgiven, worker, error, ended_at, history, lost, alone, cancel_requested_at"
 )
 
 
@@ -50,13 +50,14 @@ async def running(store: TaskStore, task_id: str = "a") -> Claimed:
 async def final(store: TaskStore, status: TaskStatus, task_id: str = "a") -> Settlement:
     """A task that will never change again."""
     claimed = await running(store, task_id)
-    settlement = Settlement(task_id, claimed.attempt, status, result='{"output":1}', error="why", processed_at=7)
+    settlement = Settlement(task_id, claimed.attempt, status, result='{"output":1}', error="why", now=7000)
     assert await store.settle(settlement)
     return settlement
 
 
 async def claim(
-    store: TaskStore, payload: TaskPayload, attempt: int = 0, worker: str = "worker"
+    store: TaskStore, payload: TaskPayload, attempt: int = 0, worker: str = "worker", *, alone: bool = False
 ) -> Claimed | NotClaimed:
     """What comes of a message for the attempt that follows `attempt`."""
-    return await store.claim(payload, attempt, worker, LEASE, CHALLENGE)
+    message = TaskMessage.of(payload, attempt, 0, alone=alone)
+    return await store.claim(message, worker, LEASE, CHALLENGE)

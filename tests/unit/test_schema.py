@@ -25,7 +25,7 @@ def test_data_is_empty_where_a_request_has_none() -> None:
 
 def test_members_that_a_request_does_not_know_are_left_aside() -> None:
     """A newer client's request is still a request."""
-    request = TaskRequest.parse(b'{"action": "sum", "priority": 3, "id": "mine"}')
+    request = TaskRequest.parse(b'{"action": "sum", "queue": 3, "id": "mine"}')
 
     assert request == TaskRequest(action="sum")
 
@@ -164,12 +164,12 @@ def test_statuses_are_those_of_the_design() -> None:
         ("queued", {"running", "cancelled", "pending"}),
         ("running", {"completed", "failed", "cancelled", "pending"}),
         ("completed", set()),
-        ("failed", set()),
-        ("cancelled", set()),
+        ("failed", {"pending"}),
+        ("cancelled", {"pending"}),
     ],
 )
 def test_a_task_goes_where_the_design_lets_it(status: str, leaves_for: set[str]) -> None:
-    """Dispatch, claim, settle, cancel, found lost, lease run out: those ways and no others."""
+    """Dispatch, claim, settle, cancel, found lost, lease run out, retry by hand: those ways and no others."""
     assert LEGAL_TRANSITIONS[TaskStatus(status)] == leaves_for
 
 

@@ -73,7 +73,7 @@ async def test_what_does_not_finish_is_handed_back(workshop: Workshop, gate: Gat
 
     task = await workshop.task(task_id)
     assert (task.status, task.attempts, task.error) == (TaskStatus.PENDING, 0, None)
-    assert workshop.column(task_id, "handed_back") == 1
+    assert workshop.column(task_id, "forgiven") == 1
     assert workshop.column(task_id, "due_at") <= system_clock()
     [entry] = workshop.reports(events.TASK_HANDED_BACK)
     assert (entry["task_id"], entry["attempt"]) == (task_id, 1)
@@ -93,7 +93,7 @@ async def test_the_next_worker_finishes_what_was_handed_back(workshop: Workshop,
         task = await workshop.finished(task_id)
 
     assert (task.status, task.result, task.attempts) == (TaskStatus.COMPLETED, "done", 1)
-    assert workshop.column(task_id, "handed_back") == 3
+    assert workshop.column(task_id, "forgiven") == 3
 
 
 async def test_attempts_that_were_handed_back_do_not_count(workshop: Workshop, gate: Gate) -> None:
@@ -104,7 +104,7 @@ async def test_attempts_that_were_handed_back_do_not_count(workshop: Workshop, g
         raise ValueError("no")
 
     payload = await workshop.record("fail")
-    change(workshop.database, "UPDATE tasks SET attempt = 3, handed_back = 3, due_at = 1")
+    change(workshop.database, "UPDATE tasks SET attempt = 3, forgiven = 3, due_at = 1")
     async with workshop.working(fail, max_attempts=2):
         task = await workshop.finished(payload.id)
 
@@ -158,7 +158,7 @@ async def test_a_blocking_handler_that_hangs_is_handed_back(workshop: Workshop, 
         await working.stop()
 
     assert (await workshop.task(task_id)).status == TaskStatus.PENDING
-    assert workshop.column(task_id, "handed_back") == 1
+    assert workshop.column(task_id, "forgiven") == 1
 
 
 async def test_a_handler_that_will_not_be_cancelled_is_handed_back(
@@ -184,7 +184,7 @@ async def test_a_handler_that_will_not_be_cancelled_is_handed_back(
     gate.open()
 
     assert (await workshop.task(task_id)).status == TaskStatus.PENDING
-    assert workshop.column(task_id, "handed_back") == 1
+    assert workshop.column(task_id, "forgiven") == 1
 
 
 def _away_from_the_sweep(workshop: Workshop) -> None:

@@ -34,12 +34,11 @@ class Ledger:
 
     async def begin(self, message: TaskMessage) -> Claimed | NotClaimed:
         """Claims the attempt that `message` is for. Raises QueryFailed where the database cannot take this task."""
-        payload = message.payload(created_at=self._clock() // 1000)
         challenge = milliseconds(CHALLENGE_SECONDS)
         return await _insist(
-            lambda: self._store.claim(payload, message.attempt, self._worker, self._lease, challenge),
+            lambda: self._store.claim(message, self._worker, self._lease, challenge),
             events.CLAIM_POSTPONED,
-            payload.id,
+            message.id,
         )
 
     async def settle(self, claimed: Claimed, outcome: Completed | Failed | HandedBack) -> Settlement | None:

@@ -5,6 +5,7 @@ from typing import Final
 
 from taskqueue.retry import Backoff, next_due
 from taskqueue.schema import TaskStatus
+from taskqueue.store.history import AttemptOutcome, entry
 from taskqueue.store.writes import Claimed, Settlement
 
 MAX_ERROR_CHARACTERS: Final = 2_000
@@ -44,16 +45,30 @@ def settlement(claimed: Claimed, outcome: Completed | Failed | HandedBack, now: 
     task_id, attempt = claimed.payload.id, claimed.attempt
     match outcome:
         case Completed(result):
-            return Settlement(task_id, attempt, TaskStatus.COMPLETED, result=result, processed_at=now // 1000)
+            record = _record(claimed, AttemptOutcome.COMPLETED, now)
+            return Settlement(task_id, attempt, TaskStatus.COMPLETED, result=result, now=now, entry=record)
         case HandedBack():
-            return Settlement(task_id, attempt, TaskStatus.PENDING, due_at=now, handed_back=True)
+            record = _record(claimed, AttemptOutcome.HANDED_BACK, now)
+            return Settlement(task_id, attempt, TaskStatus.PENDING, due_at=now, now=now, handed_back=True, entry=record)
         case Failed(error, final):
             error = _storable(error)
-            counted = attempt - claimed.handed_back
-            if final or counted >= max_attempts:
-                return Settlement(task_id, attempt, TaskStatus.FAILED, error=error, processed_at=now // 1000)
+            record = _record(claimed, AttemptOutcome.FAILED, now, error)
+            counted = attempt - claimed.forgiven
+            if final or counted >= (claimed.max_attempts or max_attempts):
+                return Settlement(task_id, attempt, TaskStatus.FAILED, error=error, now=now, entry=record)
             due_at = next_due(now, counted, BACKOFF)
-            return Settlement(task_id, attempt, TaskStatus.PENDING, error=error, due_at=due_at)
+            return Settlement(task_id, attempt, TaskStatus.PENDING, error=error, due_at=due_at, now=now, entry=record)
+
+
+def _record(claimed: Claimed, outcome: AttemptOutcome, now: int, error: str | None = None) -> str:
+    return entry(
+        claimed.attempt,
+        started_at=claimed.started_at,
+        ended_at=now,
+        worker=claimed.worker,
+        outcome=outcome,
+        error=error,
+    )
 
 
 def _storable(error: str) -> str:

@@ -22,7 +22,7 @@ _TASK = select(
     tasks.c.result,
     tasks.c.created_at,
     tasks.c.processed_at,
-    (tasks.c.attempt - tasks.c.handed_back).label("attempts"),
+    (tasks.c.attempt - tasks.c.forgiven).label("attempts"),
     tasks.c.error,
 )
 
@@ -53,10 +53,18 @@ async def anything_due(connection: AsyncConnection, now: int) -> bool:
     return (await connection.execute(select(tasks.c.id).where(tasks.c.due_at <= now).limit(1))).first() is not None
 
 
-async def anything_queued(connection: AsyncConnection, made_before: int) -> bool:
-    """Whether a queued task's message was made before this instant (ms)."""
-    query = select(tasks.c.id).where(tasks.c.queued_at < made_before, status_of_row == TaskStatus.QUEUED).limit(1)
-    return (await connection.execute(query)).first() is not None
+async def anything_queued(connection: AsyncConnection, priority: int, made_before: int) -> bool:
+    """Whether the message of a queued task of this priority was made before this instant (ms)."""
+    queued = select(tasks.c.id).where(tasks.c.priority == priority, tasks.c.queued_at < made_before)
+    return (await connection.execute(queued.where(status_of_row == TaskStatus.QUEUED).limit(1))).first() is not None
+
+
+async def called_off(connection: AsyncConnection, worker: str) -> Sequence[tuple[str, int]]:
+    """The running attempts of `worker` that somebody has called off: ids and attempts."""
+    query = select(tasks.c.id, tasks.c.attempt).where(
+        tasks.c.cancel_requested_at.is_not(None), status_of_row == TaskStatus.RUNNING, tasks.c.worker == worker
+    )
+    return [(row.id, row.attempt) for row in await connection.execute(query)]
 
 
 async def schema_revisions(connection: AsyncConnection) -> Sequence[str]:

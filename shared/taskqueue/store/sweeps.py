@@ -2,19 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Result, Row, select, update
+from sqlalchemy import Connection, Result, Row, func, select, update
 
-from taskqueue.schema import TaskPayload, TaskStatus
+from taskqueue.schema import NORMAL, TaskPayload, TaskStatus
+from taskqueue.store.batch import Batch
+from taskqueue.store.changes import Change, note
+from taskqueue.store.history import AttemptOutcome, appended, entry
 from taskqueue.store.tables import status_of_row, tasks
+from taskqueue.store.writes import expire
 
 WORKER_LOST: Final = "the worker was lost in the last attempt allowed"
 MAX_CHARACTERS: Final = 4_000_000
 """Of payloads taken at once: each is many times as large in memory, and a process may have little of it."""
 
+LOSSES_IN_COMPANY: Final = 2
+"""After so many losses a task runs alone: if it loses that worker too, nobody else can have been the cause."""
+
+LOST_AT_ONCE: Final = 500
 _ROWS_AT_ONCE: Final = 10
-_MAY_BE_DUE: Final = (TaskStatus.PENDING, TaskStatus.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Ready:
     payload: TaskPayload
     attempt: int
     characters: int = field(default=0, compare=False)
+    priority: int = NORMAL
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,46 +54,127 @@ class Taken:
 
 
 def take_due(connection: Connection, items: Sequence[Due]) -> Sequence[Taken]:
-    """Takes due tasks, each by one sweep alone; those without an attempt left become `failed`."""
-    return [Taken(failed=_fail_spent(connection, item), ready=_take(connection, item)) for item in items]
+    """Takes due tasks, each by one sweep alone. Running ones have lost their worker, and that attempt is over."""
+    return [Taken(failed=_end_lost(connection, item), ready=_take(connection, item)) for item in items]
 
 
-def _fail_spent(connection: Connection, item: Due) -> list[str]:
-    failed = connection.execute(
-        update(tasks)
-        .where(
-            status_of_row == TaskStatus.RUNNING,
-            tasks.c.due_at <= item.now,
-            tasks.c.attempt - tasks.c.handed_back >= item.max_attempts,
-        )
-        .values(status=TaskStatus.FAILED, error=WORKER_LOST, due_at=None, processed_at=item.now // 1000)
-        .returning(tasks.c.id)
+_ended = Batch("id", "attempt", "status", "error", "due_at", "ended_at", "processed_at", "forgiven", "entry")
+_END_LOST = (
+    update(tasks)
+    .where(tasks.c.id == _ended["id"], tasks.c.attempt == _ended["attempt"], status_of_row == TaskStatus.RUNNING)
+    .values(
+        status=_ended["status"],
+        error=func.coalesce(_ended["error"], tasks.c.error),
+        due_at=_ended["due_at"],
+        ended_at=_ended["ended_at"],
+        processed_at=_ended["processed_at"],
+        forgiven=tasks.c.forgiven + _ended["forgiven"],
+        lost=tasks.c.lost + 1,
+        history=appended(_ended["entry"]),
+        cancel_requested_at=None,
     )
-    return [row.id for row in failed]
+)
+
+
+def _end_lost(connection: Connection, item: Due) -> list[str]:
+    """Ends the attempts whose lease ran out; answers the tasks that failed by it."""
+    query = (
+        select(
+            tasks.c.id,
+            tasks.c.attempt,
+            tasks.c.forgiven,
+            tasks.c.lost,
+            tasks.c.alone,
+            tasks.c.max_attempts,
+            tasks.c.started_at,
+            tasks.c.worker,
+            tasks.c.cancel_requested_at,
+        )
+        .where(tasks.c.due_at <= item.now, status_of_row == TaskStatus.RUNNING)
+        .order_by(tasks.c.due_at)
+        .limit(LOST_AT_ONCE)
+    )
+    found: Result[Any] = connection.execute(query)
+    lost = [(row, _after_loss(row, item.max_attempts)) for row in found]
+    if lost:
+        connection.execute(_END_LOST, Batch.of(_lost_row(row, status, item.now) for row, status in lost))
+        note(connection, (Change(row.id, status, row.attempt, item.now) for row, status in lost))
+    return [row.id for row, status in lost if status is TaskStatus.FAILED]
+
+
+def _after_loss(row: Row[Any], max_attempts: int) -> TaskStatus:
+    """What becomes of a task that lost its worker."""
+    if row.cancel_requested_at is not None:
+        return TaskStatus.CANCELLED
+    counted = row.attempt - row.forgiven - _is_forgiven(row)
+    spent = counted >= (row.max_attempts or max_attempts)
+    return TaskStatus.FAILED if spent else TaskStatus.PENDING
+
+
+def _is_forgiven(row: Row[Any]) -> bool:
+    """Whether a neighbour may have brought the worker down. Lost often enough, a task must show it by running alone."""
+    return not row.alone and row.lost < LOSSES_IN_COMPANY
+
+
+def _lost_row(row: Row[Any], status: TaskStatus, now: int) -> tuple[object, ...]:
+    waits = status is TaskStatus.PENDING
+    record = entry(
+        row.attempt,
+        started_at=row.started_at,
+        ended_at=now,
+        worker=row.worker,
+        outcome=AttemptOutcome.LOST,
+        error=None,
+    )
+    return (
+        *(row.id, row.attempt, status, WORKER_LOST if status is TaskStatus.FAILED else None),
+        *(now if waits else None, None if waits else now, None if waits else now // 1000),
+        *(int(_is_forgiven(row)), record),
+    )
 
 
 def _take(connection: Connection, item: Due) -> list[Ready]:
     due = (
-        select(tasks.c.id, tasks.c.payload, tasks.c.attempt)
-        .where(tasks.c.due_at <= item.now, status_of_row.in_(_MAY_BE_DUE))
+        select(
+            tasks.c.id,
+            tasks.c.payload,
+            tasks.c.attempt,
+            tasks.c.priority,
+            (tasks.c.lost >= LOSSES_IN_COMPANY).label("alone"),
+            (func.coalesce(tasks.c.expires_at, item.now + 1) <= item.now).label("expired"),
+        )
+        .where(tasks.c.due_at <= item.now, status_of_row == TaskStatus.PENDING)
         .order_by(tasks.c.due_at)
         .limit(item.limit)
         .with_for_update(skip_locked=True)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
     with connection.execute(due) as rows:
-        taken = _as_many_as_fit(rows)
+        found = _as_many_as_fit(rows)
+    expired = [row.id for row in found if row.expired]
+    if expired:
+        expire(connection, expired, item.now)
+    taken = [row for row in found if not row.expired]
     if taken:
         connection.execute(
             update(tasks)
-            .where(tasks.c.id.in_([row.id for row in taken]), status_of_row.in_(_MAY_BE_DUE))
-            .values(status=TaskStatus.PENDING, due_at=item.lease_until)
+            .where(tasks.c.id.in_([row.id for row in taken]), status_of_row == TaskStatus.PENDING)
+            .values(due_at=item.lease_until)
         )
-    return [Ready(TaskPayload.model_validate_json(row.payload), row.attempt, len(row.payload)) for row in taken]
+    return [
+        Ready(
+            TaskPayload.model_validate_json(row.payload),
+            row.attempt,
+            len(row.payload),
+            row.priority,
+            alone=bool(row.alone),
+        )
+        for row in taken
+    ]
 
 
-def _as_many_as_fit(rows: Result[tuple[str, str, int]]) -> list[Row[tuple[str, str, int]]]:
-    taken: list[Row[tuple[str, str, int]]] = []
+def _as_many_as_fit(rows: Result[Any]) -> list[Row[Any]]:
+    taken: list[Row[Any]] = []
     characters = 0
     for row in rows:
         taken.append(row)
@@ -96,8 +186,9 @@ def _as_many_as_fit(rows: Result[tuple[str, str, int]]) -> list[Row[tuple[str, s
 
 @dataclass(frozen=True)
 class Lost:
-    """Says, at `now`, that the broker holds no message made before `made_before`. Instants in ms."""
+    """Says, at `now`, that the broker holds no message of this priority made before `made_before`. Instants in ms."""
 
+    priority: int
     made_before: int
     now: int
     limit: int
@@ -111,7 +202,11 @@ def requeue_lost(connection: Connection, items: Sequence[Lost]) -> Sequence[int]
 def _requeue(connection: Connection, item: Lost) -> int:
     lost = (
         select(tasks.c.id)
-        .where(tasks.c.queued_at < item.made_before, status_of_row == TaskStatus.QUEUED)
+        .where(
+            tasks.c.priority == item.priority,
+            tasks.c.queued_at < item.made_before,
+            status_of_row == TaskStatus.QUEUED,
+        )
         .order_by(tasks.c.queued_at)
         .limit(item.limit)
         .with_for_update(skip_locked=True)

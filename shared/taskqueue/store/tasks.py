@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -9,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from taskqueue.clock import Clock
 from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, StoreUnreachable
-from taskqueue.schema import Task, TaskPayload, TaskStatus
+from taskqueue.schema import NO_OPTIONS, NORMAL, Task, TaskMessage, TaskOptions, TaskPayload, TaskStatus
 from taskqueue.store import reads, sqlite, sweeps, writes
 from taskqueue.store.faults import store_errors
 from taskqueue.store.sharing import together_with
@@ -22,6 +23,17 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What an action says of its attempts, for tasks that do not: a timeout in ms, and how many."""
+
+    timeout: int | None = None
+    max_attempts: int | None = None
+
+
+NO_LIMITS: Final = Limits()
+
+
 class TaskStore:
     """Tasks on disk: written through one group-commit writer, read through a pool of its own."""
 
@@ -31,21 +43,53 @@ class TaskStore:
         self._clock = clock
         self._last_stamp = 0
 
-    async def add(self, payload: TaskPayload, due_at: int) -> None:
+    async def add(self, payload: TaskPayload, due_at: int, options: TaskOptions = NO_OPTIONS) -> None:
         """Records a new task; it is on disk when this returns. It is due at `due_at` (ms) if nothing happens first."""
-        await self._write(writes.add, writes.NewTask(payload, self._stamp(), due_at))
+        await self._write(writes.add, writes.NewTask(payload, self._stamp(), due_at, options))
+
+    async def add_once(
+        self, payload: TaskPayload, due_at: int, options: TaskOptions, *, key: str, fingerprint: str
+    ) -> writes.Known | None:
+        """Records a new task, unless one has this key: then answers that one, and records nothing."""
+        return await self._write(writes.add, writes.NewTask(payload, self._stamp(), due_at, options, key, fingerprint))
+
+    async def add_all(self, new: Sequence[tuple[TaskPayload, int, TaskOptions]]) -> None:
+        """Records tasks, each with its `due_at` (ms) and its options: all of them, or none."""
+        await self._writer.run(
+            writes.add, [writes.NewTask(payload, self._stamp(), due_at, options) for payload, due_at, options in new]
+        )
 
     async def mark_queued(self, dispatched: Sequence[writes.Dispatched]) -> None:
         """Notes that the broker holds these tasks' messages."""
         await self._writer.run(writes.mark_queued, dispatched)
 
     async def claim(
-        self, payload: TaskPayload, attempt: int, worker: str, lease: int, challenge: int
+        self, message: TaskMessage, worker: str, lease: int, challenge: int, limits: Limits = NO_LIMITS
     ) -> writes.Claimed | writes.NotClaimed:
-        """Begins the attempt that follows `attempt`, under a lease of so many ms; see `writes.Claim`."""
+        """Begins the attempt that `message` is for, under a lease of so many ms; see `writes.Claim`."""
         now = self._clock()
-        wish = writes.Claim(payload, attempt, worker, now, now + lease, now + challenge, self._stamp())
+        wish = writes.Claim(
+            message.payload(created_at=now // 1000),
+            message.attempt,
+            worker,
+            now,
+            now + lease,
+            now + challenge,
+            self._stamp(),
+            limits.timeout,
+            limits.max_attempts,
+            message.alone,
+            message.recorded,
+        )
         return await self._write(writes.claim, wish)
+
+    async def report(self, progress: writes.Progress) -> bool:
+        """Notes what a handler tells of its progress; False where another attempt has superseded it."""
+        return await self._write(writes.report, progress)
+
+    async def called_off(self, worker: str) -> Sequence[tuple[str, int]]:
+        """The running attempts of `worker` that somebody has called off: ids and attempts."""
+        return await self._read(lambda connection: reads.called_off(connection, worker))
 
     async def settle(self, settlement: writes.Settlement) -> bool:
         """Records what came of an attempt; False, and nothing recorded, where another attempt has superseded it."""
@@ -62,11 +106,11 @@ class TaskStore:
             return sweeps.Taken(ready=[], failed=[])
         return await self._write(sweeps.take_due, sweeps.Due(now, now + lease, max_attempts, limit))
 
-    async def requeue_lost(self, made_before: int) -> int:
-        """Makes queued tasks due whose message was made before `made_before` (ms); answers how many."""
+    async def requeue_lost(self, made_before: int, priority: int = NORMAL) -> int:
+        """Makes queued tasks of a priority due whose message was made before `made_before` (ms); answers how many."""
         requeued = 0
-        while await self._read(lambda connection: reads.anything_queued(connection, made_before)):
-            lost = sweeps.Lost(made_before, self._clock(), REQUEUE_LIMIT)
+        while await self._read(lambda connection: reads.anything_queued(connection, priority, made_before)):
+            lost = sweeps.Lost(priority, made_before, self._clock(), REQUEUE_LIMIT)
             requeued += await self._write(sweeps.requeue_lost, lost)
         return requeued
 
