@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from taskqueue.errors import QueryFailed
 from taskqueue.schema import TaskStatus
+from taskqueue.store.sweeps import LOSSES_IN_COMPANY
 from taskqueue.store.tasks import TaskStore, open_store
 from taskqueue.store.writes import Claimed, Dispatched, Lease, NotClaimed, Settlement
 from tests.support.builders import a_payload
@@ -38,7 +39,8 @@ class Known:
 
     status: str
     attempt: int = 0
-    handed_back: int = 0
+    forgiven: int = 0
+    lost: int = 0
     due_at: int | None = None
     queued_at: int | None = None
     result: str | None = None
@@ -117,18 +119,16 @@ class StoreMachine(RuleBasedStateMachine):
     def sweep(self, limit: int) -> None:
         """Some process sweeps."""
         due = {i: task for i, task in self.known.items() if task.due_at is not None and task.due_at <= self.clock()}
-        spent = {
-            i for i, task in due.items() if task.status == "running" and task.attempt - task.handed_back >= MAX_ATTEMPTS
-        }
+        lost = {i: self._after_loss(task) for i, task in due.items() if task.status == "running"}
+        spent = {i for i, task in lost.items() if task.status == "failed"}
         taken = self._run(self.store.take_due(DISPATCH_LEASE, MAX_ATTEMPTS, limit))
         assert set(taken.failed) == spent
         ready = {ready.payload.id: ready.attempt for ready in taken.ready}
         assert ready.items() <= {i: task.attempt for i, task in due.items() if i not in spent}.items()
         assert len(ready) == len(taken.ready) == min(limit, len(due) - len(spent))
-        for task_id in spent:
-            self.known[task_id] = replace(due[task_id], status="failed", due_at=None)
+        self.known |= lost
         for task_id in ready:
-            self.known[task_id] = replace(due[task_id], status="pending", due_at=self.clock() + DISPATCH_LEASE)
+            self.known[task_id] = replace(self.known[task_id], due_at=self.clock() + DISPATCH_LEASE)
 
     @rule(age=st.sampled_from([0, 1, 20_000]))
     def find_lost(self, age: int) -> None:
@@ -158,10 +158,10 @@ class StoreMachine(RuleBasedStateMachine):
     def the_store_is_as_the_model(self) -> None:
         """Row by row; and what is due is exactly what somebody must look at again."""
         rows = self._outside.execute(
-            "SELECT id, status, attempt, handed_back, due_at, queued_at, result FROM tasks"
+            "SELECT id, status, attempt, forgiven, lost, due_at, queued_at, result FROM tasks"
         ).fetchall()
         assert {task_id: Known(*columns) for task_id, *columns in rows} == self.known
-        for _, status, _, _, due_at, queued_at, _ in rows:
+        for _, status, _, _, _, due_at, queued_at, _ in rows:
             assert (due_at is None) == (status in ("queued", "completed", "failed", "cancelled"))
             assert (queued_at is not None) == (status == "queued")
 
@@ -197,12 +197,19 @@ class StoreMachine(RuleBasedStateMachine):
             self.known[task_id] = replace(
                 task, status="running", attempt=attempt + 1, due_at=self.clock() + LEASE, queued_at=None
             )
-            return Claimed(a_payload(task_id), attempt + 1, task.handed_back)
+            return Claimed(a_payload(task_id), attempt + 1, task.forgiven)
         if task.status == "running" and task.attempt == attempt + 1:
             due_at = min(task.due_at or 0, self.clock() + CHALLENGE)
             self.known[task_id] = replace(task, due_at=due_at)
             return NotClaimed.RUNNING
         return NotClaimed.SUPERSEDED
+
+    def _after_loss(self, task: Known) -> Known:
+        """A task whose lease ran out: the first losses are forgiven, since a neighbour may have been the cause."""
+        forgiven = task.forgiven + (task.lost < LOSSES_IN_COMPANY)
+        spent = task.attempt - forgiven >= MAX_ATTEMPTS
+        status, due_at = ("failed", None) if spent else ("pending", self.clock())
+        return replace(task, status=status, due_at=due_at, forgiven=forgiven, lost=task.lost + 1)
 
     def _settlement(self, task_id: str, attempt: int, outcome: str, copy: int) -> Settlement:
         if outcome in ("retry", "hand back"):
@@ -215,8 +222,8 @@ class StoreMachine(RuleBasedStateMachine):
     def _note(self, task_id: str, task: Known, outcome: str, result: str) -> None:
         task = replace(task, result=result)
         if outcome in ("retry", "hand back"):
-            handed_back = task.handed_back + (outcome == "hand back")
-            self.known[task_id] = replace(task, status="pending", due_at=self.clock() + RETRY, handed_back=handed_back)
+            forgiven = task.forgiven + (outcome == "hand back")
+            self.known[task_id] = replace(task, status="pending", due_at=self.clock() + RETRY, forgiven=forgiven)
         else:
             self.known[task_id] = replace(task, status=outcome, due_at=None)
             self.settled[task_id] = self.settled.get(task_id, 0) + 1

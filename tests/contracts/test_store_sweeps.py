@@ -1,13 +1,14 @@
 """What the store promises to a sweep: what is due or lost is handed out again, each task to one sweep alone."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from taskqueue.schema import TaskStatus
 from taskqueue.store import sweeps, tasks
-from taskqueue.store.sweeps import WORKER_LOST, Ready
+from taskqueue.store.sweeps import LOSSES_IN_COMPANY, WORKER_LOST, Ready
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Claimed, Dispatched, Settlement
 from tests.support.builders import a_payload
@@ -113,25 +114,45 @@ async def test_a_silent_worker_loses_its_task(store: TaskStore, clock: FrozenClo
 
     assert list(taken.ready) == [Ready(payload, attempt=1)]
     assert not await store.settle(Settlement("a", 1, TaskStatus.COMPLETED, result="1", now=1000))
-    assert await claim(store, payload, attempt=1) == Claimed(payload, attempt=2, forgiven=0)
+    assert await claim(store, payload, attempt=1) == Claimed(payload, attempt=2, forgiven=1)
 
 
 @pytest.mark.parametrize("limit", [10, 0])
 async def test_a_task_that_lost_its_last_worker_fails(
     store: TaskStore, database: Path, clock: FrozenClock, limit: int
 ) -> None:
-    """With an error that says so, even while there is nobody to hand ready tasks to; its neighbours go on."""
-    await _spend(store, "spent", attempts=MAX_ATTEMPTS)
-    await _spend(store, "one left", attempts=MAX_ATTEMPTS - 1)
+    """With an error that says so, even while there is nobody to hand ready tasks to; others go on."""
+    await _spend(store, "spent", attempts=MAX_ATTEMPTS, alone=True)
+    await _spend(store, "one left", attempts=MAX_ATTEMPTS - 1, alone=True)
+    await _spend(store, "neighbour", attempts=MAX_ATTEMPTS)
     clock.advance(LEASE / 1000)
 
     taken = await store.take_due(DISPATCH_LEASE, MAX_ATTEMPTS, limit)
 
     assert list(taken.failed) == ["spent"]
-    assert [ready.payload.id for ready in taken.ready] == (["one left"] if limit else [])
+    assert {ready.payload.id for ready in taken.ready} == ({"one left", "neighbour"} if limit else set())
     stored = row(database, "spent")
     assert (stored["status"], stored["error"], stored["due_at"]) == ("failed", WORKER_LOST, None)
     assert (stored["processed_at"], stored["attempt"]) == (clock() // 1000, MAX_ATTEMPTS)
+
+
+async def test_a_loss_in_company_is_forgiven_and_then_the_task_runs_alone(store: TaskStore, database: Path) -> None:
+    """A neighbour may have brought the worker down: who it was shows when it runs beside nobody."""
+    clock = store._clock
+    assert isinstance(clock, FrozenClock)
+    payload = await queued(store)
+    for attempt in range(LOSSES_IN_COMPANY):
+        assert isinstance(await claim(store, payload, attempt), Claimed)
+        clock.advance(LEASE / 1000)
+        (ready,) = (await store.take_due(DISPATCH_LEASE, 1, limit=10)).ready
+        assert ready.alone == (attempt + 1 == LOSSES_IN_COMPANY)
+
+    assert isinstance(await claim(store, payload, LOSSES_IN_COMPANY, alone=True), Claimed)
+    clock.advance(LEASE / 1000)
+    assert (await store.take_due(DISPATCH_LEASE, 1, limit=10)).failed == ["a"]
+    assert (row(database, "a")["lost"], row(database, "a")["forgiven"]) == (LOSSES_IN_COMPANY + 1, LOSSES_IN_COMPANY)
+    outcomes = [attempt["outcome"] for attempt in json.loads(f"[{row(database, 'a')['history']}]")]
+    assert outcomes == ["lost"] * (LOSSES_IN_COMPANY + 1)
 
 
 async def test_an_attempt_that_was_handed_back_is_not_spent(store: TaskStore, clock: FrozenClock) -> None:
@@ -141,7 +162,7 @@ async def test_an_attempt_that_was_handed_back_is_not_spent(store: TaskStore, cl
     assert await _take(store) == ["a"]
     await claim(store, (await running(store, "other")).payload)
 
-    await _spend(store, "b", attempts=MAX_ATTEMPTS + 3, handed_back=3)
+    await _spend(store, "b", attempts=MAX_ATTEMPTS + 3, handed_back=3, alone=True)
     clock.advance(LEASE / 1000)
     taken = await store.take_due(DISPATCH_LEASE, MAX_ATTEMPTS, limit=0)
 
@@ -236,7 +257,7 @@ async def test_a_task_that_kills_every_process_ends(store: TaskStore, clock: Fro
     """An attempt that a crash cut short is spent: restarts do not go on for ever."""
     payload = await queued(store)
     for attempt in range(MAX_ATTEMPTS):
-        assert isinstance(await claim(store, payload, attempt), Claimed)
+        assert isinstance(await claim(store, payload, attempt, alone=True), Claimed)
         await store.resume()
         clock.advance(0.001)
         assert await _take(store) == (["a"] if attempt + 1 < MAX_ATTEMPTS else [])
@@ -251,11 +272,11 @@ async def _take(store: TaskStore, limit: int = 100) -> list[str]:
     return [ready.payload.id for ready in taken.ready]
 
 
-async def _spend(store: TaskStore, task_id: str, attempts: int, handed_back: int = 0) -> None:
+async def _spend(store: TaskStore, task_id: str, attempts: int, handed_back: int = 0, *, alone: bool = False) -> None:
     """A task that runs in its attempt number `attempts`, of which so many were handed back."""
     payload = (await running(store, task_id)).payload
     for attempt in range(1, attempts):
         back = attempt <= handed_back
         await store.settle(Settlement(task_id, attempt, TaskStatus.PENDING, due_at=START, handed_back=back))
         await store.mark_queued([Dispatched(task_id, attempt, START)])
-        assert isinstance(await claim(store, payload, attempt), Claimed)
+        assert isinstance(await claim(store, payload, attempt, alone=alone), Claimed)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from taskqueue.store.sqlite import use_bundled_sqlite
+from taskqueue.store.tables import SCHEMA_REVISION
 from taskqueue_migrate.runner import MIGRATIONS
 
 use_bundled_sqlite()  # before a test module imports sqlite3
@@ -73,14 +74,14 @@ def _migrate(start: Callable[..., Process], end: Callable[[Process], Ended]) -> 
 
 @pytest.fixture(name="add_migration")
 def _add_migration(tmp_path: Path) -> Callable[[str], Path]:
-    """Puts a revision 0002 with the given body of `upgrade` after the real ones, in a copy of their folder."""
+    """Puts a revision 9999 with the given body of `upgrade` after the real ones, in a copy of their folder."""
 
     def add(body: str) -> Path:
         folder = tmp_path / "100 %s of them"
         shutil.copytree(MIGRATIONS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "0002_try.py").write_text(
+        (folder / "versions" / "9999_try.py").write_text(
             "import pathlib, time\nimport sqlalchemy as sa\nfrom alembic import op\n"
-            "revision, down_revision = '0002', '0001'\n"
+            f"revision, down_revision = '9999', '{SCHEMA_REVISION}'\n"
             f"def upgrade():\n    {body}\n"
         )
         return folder

@@ -22,7 +22,7 @@ from tests.support.doubles import AwayBroker, RefusingBroker
 from tests.support.eventually import eventually
 from tests.support.frozen_clock import START, FrozenClock
 from tests.support.inbox import Inbox
-from tests.support.stored import DISPATCH_LEASE, LEASE, pending, queued, row, running
+from tests.support.stored import DISPATCH_LEASE, LEASE, claim, pending, queued, row
 
 MAX_ATTEMPTS = 1
 
@@ -86,7 +86,7 @@ async def test_a_task_that_lost_its_last_worker_fails_while_the_broker_is_away(
     store: TaskStore, database: Path, clock: FrozenClock
 ) -> None:
     """That needs no broker, and a client waits for it."""
-    await running(store)
+    await claim(store, await queued(store), alone=True)
     clock.advance(LEASE / 1000)
 
     async with _swept(store, AwayBroker(), clock) as sweeping:

@@ -170,9 +170,9 @@ async def test_a_message_from_the_future_does_not_make_others_seem_lost(workshop
     """Another producer's clock, or its malice, does not count against the messages that still wait."""
     tomorrow = system_clock() + 86_400_000
     async with workshop.working() as working:
-        await workshop.broker.publish([b'{"id": "1", "action": "sum", "dispatched_at": %d}' % tomorrow])
-        await eventually(lambda: rows(workshop.database, "SELECT id FROM tasks"), what="the row")
-        await workshop.finished("1")
+        payload = await workshop.record("sum")
+        await workshop.broker.publish([TaskMessage.of(payload, 0, tomorrow).encode()])
+        await workshop.finished(payload.id)
 
         assert working.deliveries.youngest == 0
 

@@ -29,7 +29,7 @@ tasks = Table(
     Column("worker", Text, comment="who claimed its last attempt"),
     Column("error", Text, comment="what its last failed attempt said"),
     # What a client may ask for, and what came of it. Durations, too, are in milliseconds.
-    Column("action", Text, nullable=False, server_default=""),
+    Column("action", Text),
     Column("priority", Integer, nullable=False, server_default="0", comment="0 normal, 5 high"),
     Column("timeout", Integer, comment="what an attempt may take, where the task or its action says so"),
     Column("max_attempts", Integer, comment="where the task or its action says so"),

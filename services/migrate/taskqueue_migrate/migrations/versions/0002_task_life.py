@@ -1,7 +1,5 @@
 """A task's whole life: what clients may ask for, what became of each attempt, who works, and what recurs."""  # noqa: INP001
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -17,7 +15,25 @@ def upgrade() -> None:
 
 
 def _extend_tasks() -> None:
-    for column in _new_columns():
+    for column in (
+        sa.Column("action", sa.Text()),
+        sa.Column("priority", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("timeout", sa.Integer()),
+        sa.Column("max_attempts", sa.Integer()),
+        sa.Column("run_at", sa.BigInteger()),
+        sa.Column("expires_at", sa.BigInteger()),
+        sa.Column("tags", sa.Text()),
+        sa.Column("traceparent", sa.Text()),
+        sa.Column("idempotency_key", sa.Text()),
+        sa.Column("fingerprint", sa.Text()),
+        sa.Column("schedule_id", sa.Text()),
+        sa.Column("lost", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("alone", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("ended_at", sa.BigInteger()),
+        sa.Column("history", sa.Text()),
+        sa.Column("progress", sa.Text()),
+        sa.Column("cancel_requested_at", sa.BigInteger()),
+    ):
         op.add_column("tasks", column)
     op.execute("ALTER TABLE tasks RENAME COLUMN handed_back TO forgiven")
     tasks = sa.table(
@@ -83,25 +99,3 @@ def _create_tables() -> None:
         sa.Column("last_task_id", sa.Text()),
     )
     op.create_index("ix_schedules_next_at", "schedules", ["next_at"])
-
-
-def _new_columns() -> tuple[sa.Column[Any], ...]:
-    return (
-        sa.Column("action", sa.Text(), nullable=False, server_default=""),
-        sa.Column("priority", sa.Integer(), nullable=False, server_default="0"),
-        sa.Column("timeout", sa.Integer()),
-        sa.Column("max_attempts", sa.Integer()),
-        sa.Column("run_at", sa.BigInteger()),
-        sa.Column("expires_at", sa.BigInteger()),
-        sa.Column("tags", sa.Text()),
-        sa.Column("traceparent", sa.Text()),
-        sa.Column("idempotency_key", sa.Text()),
-        sa.Column("fingerprint", sa.Text()),
-        sa.Column("schedule_id", sa.Text()),
-        sa.Column("lost", sa.Integer(), nullable=False, server_default="0"),
-        sa.Column("alone", sa.Integer(), nullable=False, server_default="0"),
-        sa.Column("ended_at", sa.BigInteger()),
-        sa.Column("history", sa.Text()),
-        sa.Column("progress", sa.Text()),
-        sa.Column("cancel_requested_at", sa.BigInteger()),
-    )
