@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -175,7 +176,7 @@ async def test_a_task_that_was_cut_short_in_its_last_attempt_is_failed(
         task_id = await http.submitted("wait")
     service = first
     for attempt in range(1, LOSSES_IN_COMPANY + 2):
-        await eventually(lambda attempt=attempt: user_actions.began(task_id, attempt=attempt), what="the handler")
+        await eventually(partial(user_actions.began, task_id, attempt=attempt), what="the handler")
         service.kill()
         service = _start(start_service, database, **settings)
 
