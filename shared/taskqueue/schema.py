@@ -1,6 +1,7 @@
 """The wire contract: what a client posts, what travels through the broker, what a client reads back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -19,6 +20,7 @@ MAX_ID_CHARACTERS: Final = 200
 MAX_MESSAGE_BYTES: Final = 5 * 1024 * 1024
 """More than any request of 1 MiB becomes when it is written anew: 1e15 has four characters, and its value eighteen."""
 
+MAX_BATCH: Final = 1_000
 MAX_TAGS: Final = 20
 MAX_TAG_CHARACTERS: Final = 100
 MAX_ATTEMPTS_ASKED: Final = 1_000
@@ -139,13 +141,42 @@ class TaskRequest(_Frozen):
     @classmethod
     def parse(cls, body: bytes) -> "TaskRequest":
         """The request in `body`. Raises InvalidRequest with a sentence for the client."""
-        members = _decode_object(body)
+        return cls.of(_decode_object(body))
+
+    @classmethod
+    def of(cls, members: dict[str, Any]) -> "TaskRequest":
+        """The request that has these members. Raises InvalidRequest with a sentence for the client."""
         if members.get("action") in (None, ""):
             raise InvalidRequest("action required")
         try:
             return cls.model_validate(members, strict=True)
         except ValidationError as error:
             raise InvalidRequest(_first_fault(error)) from error
+
+
+def parse_batch(body: bytes) -> Sequence[TaskRequest]:
+    """The requests in the body of `POST /tasks/batch`, in order. Raises InvalidRequest, naming the first bad one."""
+    items = _decode_object(body).get("tasks")
+    if not isinstance(items, list):
+        raise InvalidRequest("tasks must be a list")
+    if not 1 <= len(items) <= MAX_BATCH:
+        raise InvalidRequest(f"tasks must have 1 to {MAX_BATCH} members")
+    requests = []
+    for index, item in enumerate(items):
+        with in_batch(index):
+            if not isinstance(item, dict):
+                raise InvalidRequest("a task must be a JSON object")
+            requests.append(TaskRequest.of(item))
+    return requests
+
+
+@contextmanager
+def in_batch(index: int) -> Iterator[None]:
+    """Whatever is wrong in this block is wrong with that task of a batch, and says so."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise InvalidRequest(f"tasks[{index}]: {error}") from error
 
 
 class TaskPayload(_Frozen):
@@ -252,9 +283,9 @@ _SENTENCES: Final = {
     "missing": "{member} required",
     "float_type": "{member} must be a number",
     "int_type": "{member} must be a whole number",
-    "greater_than": "{member} must be greater than {gt:g}",
-    "greater_than_equal": "{member} must be at least {ge:g}",
-    "less_than_equal": "{member} must be at most {le:g}",
+    "greater_than": "{member} must be greater than {gt:.15g}",
+    "greater_than_equal": "{member} must be at least {ge:.15g}",
+    "less_than_equal": "{member} must be at most {le:.15g}",
     "list_type": "{member} must be a list",
     "too_long": "{member} must have at most {max_length} members",
 }

@@ -40,6 +40,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 ALLOWED = {
     "/tasks": {"GET", "HEAD", "POST"},
     "/tasks/1": {"GET", "HEAD"},
+    "/tasks/batch": {"GET", "HEAD", "POST"},
     "/livez": {"GET", "HEAD"},
     "/readyz": {"GET", "HEAD"},
 }

@@ -17,6 +17,7 @@ def create_app(collaborators: Collaborators) -> web.Application:
     app.add_routes(
         [
             web.post("/tasks", tasks.submit),
+            web.post("/tasks/batch", tasks.submit_batch),
             web.get("/tasks", tasks.list_newest),
             web.get("/tasks/{id}", tasks.show),
             web.get("/livez", health.live),

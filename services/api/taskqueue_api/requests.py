@@ -18,6 +18,13 @@ REQUEST_ID: Final = web.RequestKey("request_id", str)
 NOT_HTTP: Final = web.RequestKey("not_http", bool)
 """Set where what came over the connection was no request at all."""
 
+IDEMPOTENCY_KEY_HEADER: Final = "Idempotency-Key"
+TRACE_HEADER: Final = "traceparent"
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_TRACE: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""w3.org/TR/trace-context, section 3.2: version, trace, parent and flags."""
+
 _SAFE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 
 
@@ -35,6 +42,23 @@ def require_http(request: web.Request) -> None:
     """Raises InvalidRequest where what came over the connection was no request."""
     if NOT_HTTP in request:
         raise InvalidRequest("not a valid HTTP request, or its headers are too large")
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The key under which the client asks for one task at most. Raises InvalidRequest where it cannot be one."""
+    sent = request.headers.getall(IDEMPOTENCY_KEY_HEADER, [])
+    if not sent:
+        return None
+    key = ", ".join(sent)  # as one header, and so refused for its space where there are several
+    if not _KEY.fullmatch(key):
+        raise InvalidRequest(f"{IDEMPOTENCY_KEY_HEADER} must be 1 to 255 visible ASCII characters")
+    return key
+
+
+def trace_of(request: web.Request) -> str | None:
+    """The client's trace, if it named one; a malformed one is as good as none."""
+    sent = ", ".join(request.headers.getall(TRACE_HEADER, []))
+    return sent if _TRACE.fullmatch(sent) else None
 
 
 async def read_body(request: web.Request) -> bytes:

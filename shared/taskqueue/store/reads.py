@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue.schema import Task, TaskStatus
 from taskqueue.store.tables import revision, status_of_row, tasks
+from taskqueue.store.writes import Known
 
 PAGE: Final = 100
 PAGE_CHARACTERS: Final = 2_000_000
@@ -46,6 +47,13 @@ async def newest(connection: AsyncConnection, status: TaskStatus | None) -> Sequ
             if characters >= PAGE_CHARACTERS:
                 break
     return page
+
+
+async def holder_of(connection: AsyncConnection, key: str) -> Known | None:
+    """The task that was recorded under this key, if one was."""
+    query = select(tasks.c.id, tasks.c.status, tasks.c.fingerprint).where(tasks.c.idempotency_key == key)
+    row = (await connection.execute(query)).one_or_none()
+    return Known(row.id, TaskStatus(row.status), row.fingerprint) if row else None
 
 
 async def anything_due(connection: AsyncConnection, now: int) -> bool:

@@ -53,6 +53,10 @@ class TaskStore:
         """Records a new task, unless one has this key: then answers that one, and records nothing."""
         return await self._write(writes.add, writes.NewTask(payload, self._stamp(), due_at, options, key, fingerprint))
 
+    async def holder_of(self, key: str) -> writes.Known | None:
+        """The task that was recorded under this key, if one was."""
+        return await self._read(lambda connection: reads.holder_of(connection, key))
+
     async def add_all(self, new: Sequence[tuple[TaskPayload, int, TaskOptions]]) -> None:
         """Records tasks, each with its `due_at` (ms) and its options: all of them, or none."""
         await self._writer.run(

@@ -1,25 +1,42 @@
-"""`/tasks`: submit one, list the newest, show one."""
+"""`/tasks`: submit one or many, list them, show one."""
+
+from typing import Final
 
 from aiohttp import web
 
-from taskqueue.clock import milliseconds
-from taskqueue.dispatch import DISPATCH_LEASE_SECONDS
 from taskqueue.errors import InvalidRequest
-from taskqueue.schema import TaskPayload, TaskRequest, TaskStatus
-from taskqueue.store.sweeps import Ready
-from taskqueue_api.collaborators import COLLABORATORS, Collaborators
-from taskqueue_api.requests import read_body
+from taskqueue.schema import TaskStatus
+from taskqueue_api.acceptance import Accepted, accept, accept_all
+from taskqueue_api.collaborators import COLLABORATORS
+from taskqueue_api.requests import idempotency_key, read_body, trace_of
 from taskqueue_api.responses import error_response, json_response
+
+REPLAYED_HEADER: Final = "Idempotent-Replayed"
+LOOK_AGAIN: Final = {"Retry-After": "1"}
+"""In how many seconds there may be something new."""
 
 
 async def submit(request: web.Request) -> web.Response:
     """`POST /tasks`: the task is on disk before the 202; then it goes its way to the broker."""
+    key, traceparent = idempotency_key(request), trace_of(request)
     body = await read_body(request)
     collaborators = request.app[COLLABORATORS]
     async with collaborators.bodies.holding(len(body)):
-        task_id = await _accept(body, collaborators)
-    answer = {"id": task_id, "status": TaskStatus.QUEUED}
-    return json_response(answer, status=202, headers={"Location": f"/tasks/{task_id}"})
+        accepted = await accept(collaborators, body, key=key, traceparent=traceparent)
+    return _accepted_response(accepted)
+
+
+async def submit_batch(request: web.Request) -> web.Response:
+    """`POST /tasks/batch`: all tasks are on disk before the 202, or none is."""
+    if idempotency_key(request) is not None:
+        raise InvalidRequest("Idempotency-Key is for single tasks: a batch cannot have one")
+    traceparent = trace_of(request)
+    body = await read_body(request)
+    collaborators = request.app[COLLABORATORS]
+    async with collaborators.bodies.holding(len(body)):
+        accepted = await accept_all(collaborators, body, traceparent=traceparent)
+    tasks = [{"id": each.id, "status": each.status} for each in accepted]
+    return json_response({"tasks": tasks, "count": len(tasks)}, status=202, headers=LOOK_AGAIN)
 
 
 async def list_newest(request: web.Request) -> web.Response:
@@ -34,13 +51,11 @@ async def show(request: web.Request) -> web.Response:
     return json_response(task) if task else error_response("task not found", 404)
 
 
-async def _accept(body: bytes, collaborators: Collaborators) -> str:
-    """The id of a new task, which is on disk, and on its way to the broker."""
-    now = collaborators.clock()
-    payload = TaskPayload.new(TaskRequest.parse(body), created_at=now // 1000)
-    await collaborators.store.add(payload, due_at=now + milliseconds(DISPATCH_LEASE_SECONDS))
-    collaborators.dispatcher.hand_over(Ready(payload, attempt=0, characters=len(body)))
-    return payload.id
+def _accepted_response(accepted: Accepted) -> web.Response:
+    headers = {**LOOK_AGAIN, "Location": f"/tasks/{accepted.id}"}
+    if accepted.replayed:
+        headers[REPLAYED_HEADER] = "true"
+    return json_response({"id": accepted.id, "status": accepted.status}, status=202, headers=headers)
 
 
 def _wanted_status(request: web.Request) -> TaskStatus | None:
