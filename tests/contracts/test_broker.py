@@ -12,6 +12,7 @@ from taskqueue.broker.connect import open_broker
 from taskqueue.broker.contract import DEAD_LETTER_QUEUE, REASON_HEADER, Broker
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.errors import BrokerUnavailable
+from taskqueue.schema import HIGH, NORMAL
 from tests.support.eventually import eventually
 from tests.support.inbox import Inbox
 from tests.support.rabbitmq import RabbitMQ
@@ -51,6 +52,47 @@ async def test_messages_arrive_in_order(broker: Broker, inbox: Inbox) -> None:
         await inbox.expect(60)
 
     assert inbox.bodies == bodies
+
+
+async def test_high_messages_overtake_normal_ones_that_wait(broker: Broker, inbox: Inbox) -> None:
+    """Published last, they come first but for the share of the normal ones; each priority keeps its order."""
+    normal, high = _bodies(30, prefix="normal "), _bodies(10, prefix="high ")
+    await broker.publish(normal)
+    await broker.publish(high, HIGH)
+
+    async with broker.subscribe(inbox, channels=1, prefetch_count=PLENTY):
+        await inbox.expect(40)
+
+    assert set(high) <= set(inbox.bodies[:16])
+    assert _of(inbox, "high ") == high
+    assert _of(inbox, "normal ") == normal
+
+
+async def test_normal_messages_get_their_share_while_high_ones_keep_coming(broker: Broker, inbox: Inbox) -> None:
+    """One of three deliveries, however many of high priority were published after them."""
+    await broker.publish(_bodies(20, prefix="normal "), NORMAL)
+    await broker.publish(_bodies(100, prefix="high "), HIGH)
+
+    async with broker.subscribe(inbox, channels=1, prefetch_count=3):
+        for position in range(60):
+            deliveries = await inbox.expect(position + 1)
+            await broker.publish([b"high, later %d" % position], HIGH)
+            await deliveries[position].ack()
+
+    assert len(_of(inbox, "normal ")) in range(18, 22)
+
+
+async def test_a_released_message_of_high_priority_comes_before_normal_ones(broker: Broker, inbox: Inbox) -> None:
+    """What a consumer gives back does not queue up behind what it overtook."""
+    await broker.publish(_bodies(10, prefix="normal "))
+    await broker.publish([b"high"], HIGH)
+
+    async with broker.subscribe(inbox, channels=1, prefetch_count=1):
+        (delivery,) = await inbox.expect(1)
+        await delivery.release()
+        await inbox.expect(2)
+
+    assert inbox.bodies == [b"high", b"high"]
 
 
 async def test_each_message_has_an_answer(broker: Broker) -> None:
@@ -421,6 +463,10 @@ async def _eventually_ready(broker: Broker, count: int) -> None:
         return False
 
     await eventually(counted, what=f"{count} ready messages")
+
+
+def _of(inbox: Inbox, prefix: str) -> list[bytes]:
+    return [body for body in inbox.bodies if body.startswith(prefix.encode())]
 
 
 def _bodies(count: int, prefix: str = "") -> list[bytes]:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.errors import BrokerUnavailable
+from taskqueue.schema import NORMAL
 
 
 class RefusingBroker(MemoryBroker):
@@ -13,10 +14,10 @@ class RefusingBroker(MemoryBroker):
         super().__init__()
         self.refused = refused
 
-    async def publish(self, bodies: Sequence[bytes]) -> Sequence[bool]:
+    async def publish(self, bodies: Sequence[bytes], priority: int = NORMAL) -> Sequence[bool]:
         """See `contract.Broker`."""
         taken = [not any(task_id.encode() in body for task_id in self.refused) for body in bodies]
-        await super().publish([body for body, is_taken in zip(bodies, taken, strict=True) if is_taken])
+        await super().publish([body for body, is_taken in zip(bodies, taken, strict=True) if is_taken], priority)
         return taken
 
 
@@ -27,10 +28,10 @@ class AwayBroker(MemoryBroker):
         super().__init__()
         self.connected = False
 
-    async def publish(self, bodies: Sequence[bytes]) -> Sequence[bool]:
+    async def publish(self, bodies: Sequence[bytes], priority: int = NORMAL) -> Sequence[bool]:
         """See `contract.Broker`."""
         self._require_connection()
-        return await super().publish(bodies)
+        return await super().publish(bodies, priority)
 
     async def ready_count(self) -> int:
         """See `contract.Broker`."""

@@ -12,7 +12,7 @@ from taskqueue.broker.contract import Broker
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.dispatch import Dispatcher
 from taskqueue.errors import StoreUnavailable
-from taskqueue.schema import TaskMessage
+from taskqueue.schema import NORMAL, TaskMessage
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Dispatched
@@ -218,12 +218,12 @@ class _SlowForTheFirst(MemoryBroker):
         self.waiting = False
         self.go_on = asyncio.Event()
 
-    async def publish(self, bodies: Sequence[bytes]) -> Sequence[bool]:
+    async def publish(self, bodies: Sequence[bytes], priority: int = NORMAL) -> Sequence[bool]:
         """See `contract.Broker`."""
         if not self.waiting:
             self.waiting = True
             await self.go_on.wait()
-        return await super().publish(bodies)
+        return await super().publish(bodies, priority)
 
 
 @asynccontextmanager

@@ -194,7 +194,7 @@ def _away_from_the_sweep(workshop: Workshop) -> None:
 
 async def _take_back(workshop: Workshop) -> None:
     """Between two workers, as when a process ends: the messages in memory are gone, and what was queued is due."""
-    workshop.broker._ready.clear()
+    workshop.broker._ready = type(workshop.broker._ready)()
     await workshop.store.resume()
 
 

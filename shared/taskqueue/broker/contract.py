@@ -1,12 +1,17 @@
 """What a broker promises, whichever driver stands behind it; `tests/contracts/test_broker.py` is the executable form.
 
-At least once: a confirmed message is delivered until it is acknowledged, in order but for those that come back. A
-broker that loses its disk may lose messages; the store is the truth and makes up for it.
+At least once: a confirmed message is delivered until it is acknowledged. Within a priority they come in order, but for
+those that come back. A broker that loses its disk may lose messages; the store is the truth and makes up for it.
+
+There are two priorities, and no more take effect (`docs/adr/0009`). High messages overtake normal ones that wait, and a
+normal one still has every third delivery among the high ones that came after it.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
+
+from taskqueue.schema import NORMAL
 
 QUEUE: Final = "tasks"
 DEAD_LETTER_QUEUE: Final = "tasks.dead"
@@ -53,8 +58,8 @@ class Broker(Protocol):
     def connected(self) -> bool:
         """Whether messages can be published now, as far as this side knows."""
 
-    async def publish(self, bodies: Sequence[bytes]) -> Sequence[bool]:
-        """Publishes messages; answers for each whether the broker has confirmed it, within 5 s.
+    async def publish(self, bodies: Sequence[bytes], priority: int = NORMAL) -> Sequence[bool]:
+        """Publishes messages of one priority; answers for each whether the broker has confirmed it, within 5 s.
 
         An unconfirmed one may have arrived all the same. Raises BrokerUnavailable where there is no connection.
         """

@@ -7,13 +7,18 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from taskqueue.broker.contract import Receive
+from taskqueue.schema import HIGH, NORMAL
 
 CAPACITY: Final = 100_000
 CAPACITY_BYTES: Final = 64 * 1024 * 1024
 MAX_DEAD_LETTERS: Final = 1_000
+
+HIGH_IN_A_ROW: Final = 2
+"""So many messages of high priority, then one of normal priority, while both wait: as a quorum queue has it."""
 
 
 class MemoryBroker:
@@ -28,13 +33,12 @@ class MemoryBroker:
         self.dead_letters: deque[tuple[bytes, str]] = deque(maxlen=MAX_DEAD_LETTERS)
         self._capacity = capacity
         self._capacity_bytes = capacity_bytes
-        self._ready_bytes = 0
-        self._ready: deque[bytes] = deque()
+        self._ready = _Ready()
         self._channels: deque[_Channel] = deque()
 
-    async def publish(self, bodies: Sequence[bytes]) -> Sequence[bool]:
+    async def publish(self, bodies: Sequence[bytes], priority: int = NORMAL) -> Sequence[bool]:
         """See `contract.Broker`."""
-        confirmed = [self._put(body) for body in bodies]
+        confirmed = [self._put(_Message(body, priority)) for body in bodies]
         self._deliver_soon()
         return confirmed
 
@@ -64,18 +68,16 @@ class MemoryBroker:
         if channel in self._channels:
             self._channels.remove(channel)
 
-    def settled(self, returned: bytes | None = None) -> None:
-        """A consumer has room again; what it `returned` goes to the head of the queue."""
+    def settled(self, returned: "_Message | None" = None) -> None:
+        """A consumer has room again; what it `returned` goes to the head of those of its priority."""
         if returned is not None:
-            self._ready.appendleft(returned)
-            self._ready_bytes += len(returned)
+            self._ready.put_back(returned)
         self._deliver_soon()
 
-    def _put(self, body: bytes) -> bool:
-        if len(self._ready) >= self._capacity or self._ready_bytes + len(body) > self._capacity_bytes:
+    def _put(self, message: "_Message") -> bool:
+        if len(self._ready) >= self._capacity or self._ready.size + len(message.body) > self._capacity_bytes:
             return False
-        self._ready.append(body)
-        self._ready_bytes += len(body)
+        self._ready.put(message)
         return True
 
     def _deliver_soon(self) -> None:
@@ -91,9 +93,44 @@ class MemoryBroker:
                 idle += 1
             else:
                 idle = 0
-                body = self._ready.popleft()
-                self._ready_bytes -= len(body)
-                channel.take(MemoryDelivery(self, channel, body))
+                channel.take(MemoryDelivery(self, channel, self._ready.next()))
+
+
+@dataclass(frozen=True)
+class _Message:
+    body: bytes
+    priority: int
+
+
+class _Ready:
+    """The messages that wait: those of each priority in order, and of both their share."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._high: deque[_Message] = deque()
+        self._normal: deque[_Message] = deque()
+        self._in_a_row = 0
+
+    def __len__(self) -> int:
+        return len(self._high) + len(self._normal)
+
+    def put(self, message: _Message) -> None:
+        self._level(message).append(message)
+        self.size += len(message.body)
+
+    def put_back(self, message: _Message) -> None:
+        self._level(message).appendleft(message)
+        self.size += len(message.body)
+
+    def next(self) -> _Message:
+        favoured = self._high and (self._in_a_row < HIGH_IN_A_ROW or not self._normal)
+        self._in_a_row = self._in_a_row + 1 if favoured else 0
+        message = (self._high if favoured else self._normal).popleft()
+        self.size -= len(message.body)
+        return message
+
+    def _level(self, message: _Message) -> deque[_Message]:
+        return self._high if message.priority >= HIGH else self._normal
 
 
 class MemorySubscription:
@@ -114,8 +151,9 @@ class MemorySubscription:
 class MemoryDelivery:
     """See `contract.Delivery`."""
 
-    def __init__(self, broker: MemoryBroker, channel: "_Channel", body: bytes) -> None:
-        self.body = body
+    def __init__(self, broker: MemoryBroker, channel: "_Channel", message: "_Message") -> None:
+        self.body = message.body
+        self._message = message
         self._broker = broker
         self._channel = channel
 
@@ -127,7 +165,7 @@ class MemoryDelivery:
     async def release(self) -> None:
         """See `contract.Delivery`."""
         if self._channel.settle(self):
-            self._broker.settled(returned=self.body)
+            self._broker.settled(returned=self._message)
 
     async def bury(self, reason: str) -> None:
         """See `contract.Delivery`."""

@@ -36,6 +36,7 @@ from taskqueue.broker.contract import (
     Receive,
 )
 from taskqueue.errors import BrokerUnavailable
+from taskqueue.schema import NORMAL
 
 MAX_REASON_CHARACTERS: Final = 1_000
 
@@ -66,7 +67,7 @@ class AmqpBroker:
         """See `contract.Broker`."""
         return self._current is not None and self._current.session.alive
 
-    async def publish(self, bodies: Sequence[bytes]) -> Sequence[bool]:
+    async def publish(self, bodies: Sequence[bytes], priority: int = NORMAL) -> Sequence[bool]:
         """See `contract.Broker`."""
         current = self._session()
         if not bodies:
@@ -76,7 +77,7 @@ class AmqpBroker:
         try:
             async with asyncio.timeout_at(deadline):
                 with lost_not_cancelled():
-                    confirmations = await current.publisher.send(bodies)
+                    confirmations = await current.publisher.send(bodies, priority)
         except SESSION_ERRORS as error:
             current.session.end(f"a publish was cut off ({error!r})")
             return [False] * len(bodies)

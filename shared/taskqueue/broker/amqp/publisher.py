@@ -28,8 +28,8 @@ class BatchPublisher:
         self._channel = channel
         self._publish: Final = self._frame(Basic.Publish(routing_key=queue, mandatory=True))
 
-    async def send(self, bodies: Sequence[bytes]) -> Sequence[Confirmation]:
-        """Writes all messages to the socket, and answers their confirmations, in order.
+    async def send(self, bodies: Sequence[bytes], priority: int) -> Sequence[Confirmation]:
+        """Writes all messages to the socket, with this AMQP priority, and answers their confirmations, in order.
 
         Where this is cut off, the channel has lost count of its messages and must not be used again.
         """
@@ -39,7 +39,7 @@ class BatchPublisher:
         async with channel.lock:
             confirmations = [self._expect_confirmation() for _ in bodies]
             first = channel.delivery_tag - len(bodies) + 1
-            payload = b"".join(self._message(tag, body) for tag, body in enumerate(bodies, first))
+            payload = b"".join(self._message(tag, body, priority) for tag, body in enumerate(bodies, first))
             flushed = channel.create_future()
             await channel.write_queue.put(ChannelFrame(payload, should_close=False, drain_future=flushed))
         await flushed
@@ -56,9 +56,12 @@ class BatchPublisher:
         confirmation.add_done_callback(lambda _: channel.message_id_delivery_tag.pop(str(tag), None))
         return confirmation
 
-    def _message(self, tag: int, body: bytes) -> bytes:
+    def _message(self, tag: int, body: bytes, priority: int) -> bytes:
         properties = Basic.Properties(
-            content_type="application/json", delivery_mode=DeliveryMode.PERSISTENT, message_id=str(tag)
+            content_type="application/json",
+            delivery_mode=DeliveryMode.PERSISTENT,
+            message_id=str(tag),
+            priority=priority,
         )
         size = self._channel.max_content_size
         parts = (ContentBody(body[start : start + size]) for start in range(0, len(body), size))
