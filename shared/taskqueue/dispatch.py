@@ -12,7 +12,7 @@ from taskqueue import events
 from taskqueue.broker.contract import Broker
 from taskqueue.clock import Clock
 from taskqueue.errors import BrokerUnavailable, StoreError
-from taskqueue.schema import TaskMessage
+from taskqueue.schema import PRIORITIES, TaskMessage
 from taskqueue.store.sweeps import MAX_CHARACTERS, Ready
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Dispatched
@@ -65,10 +65,14 @@ class Dispatcher:
         return batch
 
     async def _publish(self, batch: list[Ready]) -> None:
+        levels = ([ready for ready in batch if ready.priority == priority] for priority in PRIORITIES)
+        await asyncio.gather(*(self._publish_level(level) for level in levels if level))
+
+    async def _publish_level(self, batch: list[Ready]) -> None:
         now = self._clock()
         bodies = [_message(ready, now).encode() for ready in batch]
         try:
-            confirmed = await self._broker.publish(bodies)
+            confirmed = await self._broker.publish(bodies, batch[0].priority)
         except BrokerUnavailable:
             return
         if not all(confirmed):

@@ -31,6 +31,8 @@ NORMAL: Final = 0
 HIGH: Final = 5
 """The two priorities that take effect: a quorum queue knows no more (rabbitmq.com/docs/quorum-queues#priorities)."""
 
+PRIORITIES: Final = (HIGH, NORMAL)
+
 MAX_INSTANT: Final = 2**53
 MAX_ATTEMPT: Final = 2**31
 

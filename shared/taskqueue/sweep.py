@@ -14,7 +14,7 @@ from taskqueue.broker.contract import Broker
 from taskqueue.clock import Clock, milliseconds
 from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
 from taskqueue.errors import BrokerUnavailable, StoreError
-from taskqueue.schema import HIGH, NORMAL
+from taskqueue.schema import PRIORITIES
 from taskqueue.store.tasks import TaskStore
 
 SWEEP_SECONDS: Final = 1.0
@@ -39,16 +39,23 @@ async def dispatching(
 
 
 class DeliveryLog:
-    """The youngest message that was delivered here: the queue is in order, so all that is much older is past."""
+    """The youngest message that was delivered here, of each priority: the queue is in order within a priority.
+
+    So all that has the same priority and is much older is past; of the other priority it says nothing.
+    """
 
     def __init__(self, clock: Clock) -> None:
-        self.youngest = 0
+        self._youngest = dict.fromkeys(PRIORITIES, 0)
         self._clock = clock
 
-    def note(self, dispatched_at: int) -> None:
+    def youngest(self, priority: int) -> int:
+        """When the youngest delivered message of `priority` was made (ms); 0 where there was none."""
+        return self._youngest[priority]
+
+    def note(self, dispatched_at: int, priority: int) -> None:
         """A message that was made at `dispatched_at` (ms) has been delivered. One from the future is not believed."""
-        if dispatched_at <= self._clock():
-            self.youngest = max(self.youngest, dispatched_at)
+        if dispatched_at <= self._clock() and priority in self._youngest:
+            self._youngest[priority] = max(self._youngest[priority], dispatched_at)
 
 
 class Sweep:
@@ -87,19 +94,20 @@ class Sweep:
         return len(taken.ready)
 
     async def _find_lost(self) -> None:
-        made_before = await self._youngest_gone() - milliseconds(SEARCH_SLACK_SECONDS)
-        lost = sum([await self._store.requeue_lost(made_before, priority) for priority in (NORMAL, HIGH)])
+        now = self._clock()
+        empty = await self._broker_is_empty()
+        lost = 0
+        for priority in PRIORITIES:
+            gone = now if empty else self.deliveries.youngest(priority)
+            lost += await self._store.requeue_lost(gone - milliseconds(SEARCH_SLACK_SECONDS), priority)
         if lost:
             events.emit(events.MESSAGES_LOST, tasks=lost)
 
-    async def _youngest_gone(self) -> int:
-        """The instant (ms) up to which the broker has no messages left: now where it is empty."""
-        now = self._clock()
+    async def _broker_is_empty(self) -> bool:
         try:
-            empty = await self._broker.ready_count() == 0
+            return await self._broker.ready_count() == 0
         except BrokerUnavailable:
-            empty = False
-        return now if empty else self.deliveries.youngest
+            return False
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:

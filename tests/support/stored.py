@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from taskqueue.schema import TaskMessage, TaskPayload, TaskStatus
+from taskqueue.schema import NORMAL, TaskMessage, TaskOptions, TaskPayload, TaskStatus
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Claimed, Dispatched, NotClaimed, Settlement
 from tests.support.builders import a_payload
@@ -26,16 +26,20 @@ def row(database: Path, task_id: str) -> dict[str, Any]:
     return dict(zip(_COLUMNS.split(", "), found, strict=True))
 
 
-async def pending(store: TaskStore, task_id: str = "a", due_at: int = START + DISPATCH_LEASE) -> TaskPayload:
+async def pending(
+    store: TaskStore, task_id: str = "a", due_at: int = START + DISPATCH_LEASE, *, priority: int = NORMAL
+) -> TaskPayload:
     """A new task."""
     payload = a_payload(task_id)
-    await store.add(payload, due_at)
+    await store.add(payload, due_at, TaskOptions(priority=priority))
     return payload
 
 
-async def queued(store: TaskStore, task_id: str = "a", dispatched_at: int = START) -> TaskPayload:
+async def queued(
+    store: TaskStore, task_id: str = "a", dispatched_at: int = START, *, priority: int = NORMAL
+) -> TaskPayload:
     """A task whose message the broker has confirmed."""
-    payload = await pending(store, task_id)
+    payload = await pending(store, task_id, priority=priority)
     await store.mark_queued([Dispatched(task_id, 0, dispatched_at)])
     return payload
 

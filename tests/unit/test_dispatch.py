@@ -12,7 +12,7 @@ from taskqueue.broker.contract import Broker
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.dispatch import Dispatcher
 from taskqueue.errors import StoreUnavailable
-from taskqueue.schema import NORMAL, TaskMessage
+from taskqueue.schema import HIGH, NORMAL, TaskMessage
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Dispatched
@@ -55,6 +55,26 @@ async def test_tasks_are_published_in_the_order_of_their_handing_over(
         deliveries = await inbox.expect(250)
     assert [TaskMessage.decode(delivery.body).id for delivery in deliveries] == [payload.id for payload in payloads]
     assert len(await store.newest()) == 100
+
+
+async def test_each_task_is_published_with_its_priority(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, inbox: Inbox
+) -> None:
+    """High ones overtake, each level in its order, and every message says which level it has."""
+    payloads = [await pending(store, f"{number:02}", priority=HIGH if number % 2 else NORMAL) for number in range(20)]
+
+    async with _at_work(memory_broker, store, clock) as dispatcher:
+        for number, payload in enumerate(payloads):
+            dispatcher.hand_over(Ready(payload, attempt=0, priority=HIGH if number % 2 else NORMAL))
+        await eventually(lambda: _ready(memory_broker, 20))
+        await _eventually(database, "18", "queued")
+        await _eventually(database, "19", "queued")
+
+    async with memory_broker.subscribe(inbox, channels=1, prefetch_count=100):
+        messages = [TaskMessage.decode(delivery.body) for delivery in await inbox.expect(20)]
+    assert [message.id for message in messages[:6]] == ["01", "03", "00", "05", "07", "02"]
+    assert [message.id for message in messages if message.priority == HIGH] == [f"{n:02}" for n in range(1, 20, 2)]
+    assert [message.id for message in messages if message.priority == NORMAL] == [f"{n:02}" for n in range(0, 20, 2)]
 
 
 async def test_a_retry_is_published_for_its_own_attempt(

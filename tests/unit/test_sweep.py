@@ -12,7 +12,7 @@ from taskqueue.broker.contract import Broker
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.dispatch import Dispatcher
 from taskqueue.errors import StoreUnavailable
-from taskqueue.schema import TaskMessage
+from taskqueue.schema import HIGH, NORMAL, PRIORITIES, TaskMessage
 from taskqueue.store.sweeps import WORKER_LOST, Ready
 from taskqueue.store.tasks import TaskStore
 from taskqueue.sweep import DeliveryLog, Sweep
@@ -161,7 +161,7 @@ async def test_an_honest_backlog_is_left_alone(
         await queued(store, str(number), dispatched_at=START + number)
         await memory_broker.publish([a_message(str(number), dispatched_at=START + number).encode()])
     sweeping = Sweep(store, memory_broker, Dispatcher(memory_broker, store, clock), clock, MAX_ATTEMPTS)
-    sweeping.deliveries.note(START - 1)
+    sweeping.deliveries.note(START - 1, NORMAL)
 
     for _ in range(3):
         clock.advance(100_000)
@@ -180,15 +180,54 @@ async def test_a_message_that_was_overtaken_is_lost(
     clock.advance(1_000)
     sweeping = Sweep(store, memory_broker, Dispatcher(memory_broker, store, clock), clock, MAX_ATTEMPTS)
 
-    sweeping.deliveries.note(START + 10_000)
+    sweeping.deliveries.note(START + 10_000, NORMAL)
     await sweeping._find_lost()
     assert _count(database, "queued") == 2
 
-    sweeping.deliveries.note(START + 10_001)
+    sweeping.deliveries.note(START + 10_001, NORMAL)
     await sweeping._find_lost()
 
     assert row(database, "overtaken")["status"] == "pending"
     assert row(database, "near")["status"] == "queued"
+
+
+async def test_a_backlog_that_high_ones_overtake_is_left_alone(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, inbox: Inbox
+) -> None:
+    """Ten minutes of high tasks before a waiting backlog: none of its tasks is dispatched twice."""
+    for number in range(100):
+        await queued(store, f"{number:03}", dispatched_at=START + number)
+        await memory_broker.publish([a_message(f"{number:03}", dispatched_at=START + number).encode()])
+
+    async with _swept(store, memory_broker, clock) as sweeping:
+        for _ in range(10):
+            clock.advance(60)
+            sweeping.deliveries.note(clock(), HIGH)
+            await sweeping._find_lost()
+            await sweeping._bring_due()
+
+    assert _count(database, "queued") == 100
+    assert await memory_broker.ready_count() == 100
+
+
+@pytest.mark.parametrize("priority", PRIORITIES)
+async def test_a_lost_message_is_found_among_those_of_its_priority(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, priority: int
+) -> None:
+    """However many of the other priority are delivered meanwhile, and whatever waits of it."""
+    other = NORMAL if priority == HIGH else HIGH
+    await memory_broker.publish([a_message("waiting").encode()])
+    await queued(store, "lost", dispatched_at=START, priority=priority)
+    await queued(store, "waiting", dispatched_at=START, priority=other)
+    clock.advance(600)
+    sweeping = Sweep(store, memory_broker, Dispatcher(memory_broker, store, clock), clock, MAX_ATTEMPTS)
+
+    sweeping.deliveries.note(START + 1, other)
+    sweeping.deliveries.note(START + 20_000, priority)
+    await sweeping._find_lost()
+
+    assert row(database, "lost")["status"] == "pending"
+    assert row(database, "waiting")["status"] == "queued"
 
 
 async def test_what_was_overtaken_is_found_while_the_broker_is_away(
@@ -200,7 +239,7 @@ async def test_what_was_overtaken_is_found_while_the_broker_is_away(
     clock.advance(1_000)
     broker = AwayBroker()
     sweeping = Sweep(store, broker, Dispatcher(broker, store, clock), clock, MAX_ATTEMPTS)
-    sweeping.deliveries.note(START + 10_001)
+    sweeping.deliveries.note(START + 10_001, NORMAL)
 
     await sweeping._find_lost()
 
@@ -217,7 +256,7 @@ async def test_a_message_from_the_future_makes_nothing_lost(
     clock.advance(1)
     sweeping = Sweep(store, memory_broker, Dispatcher(memory_broker, store, clock), clock, MAX_ATTEMPTS)
 
-    sweeping.deliveries.note(TaskMessage(id="b", action="c", dispatched_at=clock() + 60_000).dispatched_at)
+    sweeping.deliveries.note(TaskMessage(id="b", action="c", dispatched_at=clock() + 60_000).dispatched_at, NORMAL)
     await sweeping._find_lost()
 
     assert row(database, "a")["status"] == "queued"
@@ -229,9 +268,9 @@ def test_the_youngest_delivery_counts() -> None:
     log = DeliveryLog(clock)
 
     for instant in (START - 5, START - 9, 0):
-        log.note(instant)
+        log.note(instant, NORMAL)
 
-    assert log.youngest == START - 5
+    assert (log.youngest(NORMAL), log.youngest(HIGH)) == (START - 5, 0)
 
 
 async def test_a_store_that_fails_does_not_end_the_sweep(

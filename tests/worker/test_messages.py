@@ -9,7 +9,7 @@ import pytest
 from taskqueue import events
 from taskqueue.actions import action
 from taskqueue.clock import system_clock
-from taskqueue.schema import TaskMessage, TaskStatus
+from taskqueue.schema import NORMAL, TaskMessage, TaskStatus
 from tests.support.database import change, rows
 from tests.support.eventually import eventually
 from tests.worker.conftest import Gate, Workshop
@@ -174,7 +174,7 @@ async def test_a_message_from_the_future_does_not_make_others_seem_lost(workshop
         await workshop.broker.publish([TaskMessage.of(payload, 0, tomorrow).encode()])
         await workshop.finished(payload.id)
 
-        assert working.deliveries.youngest == 0
+        assert working.deliveries.youngest(NORMAL) == 0
 
 
 async def _nothing_in_hand(workshop: Workshop, *, but: int = 0) -> None:

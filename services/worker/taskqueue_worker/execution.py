@@ -8,6 +8,7 @@ from taskqueue.errors import QueryFailed, UnreadableMessage
 from taskqueue.schema import TaskMessage, TaskStatus
 from taskqueue.store.writes import Claimed, Settlement
 from taskqueue.sweep import DeliveryLog
+from taskqueue_worker.gate import Gate, GateClosed
 from taskqueue_worker.handling import Handling
 from taskqueue_worker.ledger import Ledger
 from taskqueue_worker.outcomes import Superseded
@@ -25,14 +26,20 @@ class Execution:
         self._ledger = ledger
         self._handling = handling
         self._deliveries = deliveries
+        self._gate = Gate()
+
+    def close(self) -> None:
+        """Begins no further attempt: whatever has not been claimed by now goes back to the queue."""
+        self._gate.close()
 
     async def run(self, delivery: Delivery) -> None:
         """Performs the task of `delivery`, or finds out why it need not be performed."""
         try:
             message = TaskMessage.decode(delivery.body)
-            self._deliveries.note(message.dispatched_at)
-            with structlog.contextvars.bound_contextvars(task_id=message.id, action=message.action):
-                await self._execute(message)
+            self._deliveries.note(message.dispatched_at, message.priority)
+            await self._begin(message)
+        except GateClosed:
+            await delivery.release()
         except (UnreadableMessage, QueryFailed) as error:
             events.emit(events.MESSAGE_BURIED, reason=str(error))
             await delivery.bury(str(error))
@@ -41,6 +48,12 @@ class Execution:
             await delivery.bury(f"{type(error).__name__}: {error}")
         else:
             await delivery.ack()
+
+    async def _begin(self, message: TaskMessage) -> None:
+        with structlog.contextvars.bound_contextvars(task_id=message.id, action=message.action):
+            # Before the claim: who waits here for a suspect to end loses nothing when it takes the worker down.
+            async with self._gate.passing(alone=message.alone):
+                await self._execute(message)
 
     async def _execute(self, message: TaskMessage) -> None:
         claimed = await self._ledger.begin(message)
