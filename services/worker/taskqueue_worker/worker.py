@@ -41,6 +41,7 @@ class Worker:
                 events.emit(events.STARTED, service="worker", channels=settings.channels)
                 await stop.wait()
                 await self._subscription.stop()
+                self._execution.close()
                 await self._drain()
         finally:
             renewals.cancel()
