@@ -7,6 +7,7 @@
     ├── StoreError
     │   ├── StoreUnavailable      the database cannot be reached or written now
     │   └── QueryFailed           the database answered with an error
+    ├── WorkerExhausted           too many handlers hang: only a new process gets rid of them
     └── StartRefused              a process that must not start; each has its own exit code
         ├── MigrationFailed       1
         ├── InvalidSettings       2
@@ -53,6 +54,10 @@ class StoreUnavailable(StoreError):
 
 class QueryFailed(StoreError):
     """The database refused a query."""
+
+
+class WorkerExhausted(TaskQueueError):
+    """Too many blocking handlers did not end when they had to: this worker stops, to be started again."""
 
 
 class StartRefused(TaskQueueError):

@@ -48,6 +48,7 @@ MESSAGES_LOST: Final = LogEvent("messages_lost", logging.WARNING, "the broker no
 TASK_COMPLETED: Final = LogEvent("task_completed", logging.INFO, "a task completed")
 TASK_RETRIED: Final = LogEvent("task_retried", logging.WARNING, "an attempt failed and will be tried again")
 TASK_FAILED: Final = LogEvent("task_failed", logging.ERROR, "a task failed for good")
+TASK_CANCELLED: Final = LogEvent("task_cancelled", logging.INFO, "a task was called off while it was running")
 TASK_HANDED_BACK: Final = LogEvent("task_handed_back", logging.INFO, "a task was handed back at shutdown")
 LEASE_LOST: Final = LogEvent("lease_lost", logging.WARNING, "a task was taken by another attempt; nothing recorded")
 SETTLE_POSTPONED: Final = LogEvent("settle_postponed", logging.WARNING, "an outcome could not be recorded yet")

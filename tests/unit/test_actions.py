@@ -1,14 +1,26 @@
 """What user code sees: from a function to an action, and from actions to a registry."""
 
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from taskqueue.actions import Action, Context, InvalidData, action
+from taskqueue.actions import (
+    Action,
+    Backoff,
+    Context,
+    Fail,
+    InvalidData,
+    NotInAProcess,
+    Progress,
+    RetryAfter,
+    action,
+)
 from taskqueue.actions.contract import Handler
 from taskqueue.actions.registry import DuplicateAction, Registry, actions_in
+from taskqueue.actions.testing import run_action
 
 CONTEXT = Context(task_id="a", attempt=1, deadline=0)
 
@@ -170,6 +182,135 @@ def test_a_refusal_repeats_no_value() -> None:
     assert "hunter2" not in _refusal({"size": "hunter2", "password": ["hunter2"]})
 
 
+class Odd(BaseModel):
+    """A model that JSON Schema cannot express."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    module: ModuleType
+
+
+def test_an_action_tells_what_data_it_takes() -> None:
+    """By JSON Schema, made from the model; where there is none, any object will do."""
+
+    @action("resize")
+    def resize(data: Resize) -> Any:
+        """Makes a picture smaller.
+
+        Never larger.
+        """
+
+    @action("odd")
+    def odd(data: Odd) -> Any:
+        return data
+
+    assert resize.schema["required"] == ["size"]
+    assert resize.schema["properties"]["name"]["type"] == "string"
+    assert resize.description == "Makes a picture smaller.\n\nNever larger."
+    assert (_action("plain").schema, _action("plain").description) == ({"type": "object"}, "")
+    assert odd.schema == {"type": "object"}
+
+
+def test_an_action_has_limits_of_its_own() -> None:
+    """Those that are not given are left to the task and the settings."""
+    backoff = Backoff(first=5)
+    limited = action("a", timeout=30, max_attempts=3, backoff=backoff)(_one)
+
+    assert (limited.timeout, limited.max_attempts, limited.backoff, limited.process) == (30, 3, backoff, False)
+    assert (_action("b").timeout, _action("b").max_attempts, _action("b").backoff) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"timeout": 0},
+        {"timeout": -1},
+        {"timeout": float("nan")},
+        {"timeout": 86_401},
+        {"max_attempts": 0},
+        {"max_attempts": 1001},
+    ],
+)
+def test_limits_that_no_task_can_have_are_refused(limits: dict[str, Any]) -> None:
+    """When the decorator is called; the sentence names the action."""
+    with pytest.raises(ValueError, match="'odd' must be from"):
+        action("odd", **limits)
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 1e12])
+def test_a_retry_is_asked_for_within_reason(seconds: float) -> None:
+    """What cannot be kept is the handler's mistake."""
+    with pytest.raises(ValueError, match="the seconds until another attempt"):
+        RetryAfter(seconds)
+
+
+def test_a_retry_is_due_in_seconds_or_at_an_instant() -> None:
+    """An instant that has passed is now; one without a time zone is none."""
+    instant = datetime(2026, 1, 1, tzinfo=UTC)
+
+    assert RetryAfter(30).due(1000) == 1030
+    assert RetryAfter.at(instant).due(1000) == instant.timestamp()
+    assert RetryAfter.at(instant).due(instant.timestamp() + 5) == instant.timestamp() + 5
+    with pytest.raises(ValueError, match="time zone"):
+        RetryAfter.at(instant.replace(tzinfo=None))
+
+
+async def test_an_action_can_be_tried_out() -> None:
+    """Its result as a client reads it, and everything that it reported."""
+    progress: list[Progress] = []
+
+    @action("resize")
+    async def resize(data: Resize, context: Context) -> Any:
+        await context.progress(0.5, "x" * 1000)
+        context.report_progress(1)
+        return data.size, context.attempt, context.cancelled
+
+    result = await run_action(resize, {"size": {"width": 3}}, attempt=2, progress=progress)
+
+    assert result == [{"width": 3, "height": 1}, 2, False]
+    assert progress == [Progress(0.5, "x" * 500), Progress(1)]
+
+
+@pytest.mark.parametrize("blocking", [False, True], ids=["async", "blocking"])
+async def test_what_an_action_raises_in_a_trial_is_raised(blocking: bool) -> None:
+    """As it is, so that a test can expect it; data that does not fit, and a result that is none, too."""
+
+    @action("fail")
+    async def fail_async(data: dict[str, Any], context: Context) -> object:
+        return _raise_if(context)
+
+    @action("fail")
+    def fail_blocking(data: dict[str, Any], context: Context) -> object:
+        return _raise_if(context)
+
+    fail = fail_blocking if blocking else fail_async
+    with pytest.raises(KeyError):
+        await run_action(fail, cancelled=True)
+    with pytest.raises(Fail, match="not JSON"):
+        await run_action(fail)
+    with pytest.raises(InvalidData):
+        await run_action(action("resize")(_resized), {"size": 3})
+
+
+async def test_a_handler_for_a_process_is_tried_out_with_what_it_has_there() -> None:
+    """No progress, no logger: a clear error instead."""
+    with pytest.raises(NotInAProcess, match="neither log nor report progress"):
+        await run_action(action("report", process=True)(_reporting))
+
+
+def _raise_if(context: Context) -> object:
+    if context.cancelled:
+        raise KeyError("gone")
+    return object()
+
+
+def _resized(data: Resize) -> object:
+    return data
+
+
+def _reporting(data: dict[str, Any], context: Context) -> None:
+    context.report_progress(0.5)
+
+
 def test_a_registry_finds_an_action_by_its_name() -> None:
     """And answers the fallback for every name that is not there."""
     fallback, plain = _action("any other"), _action("plain")
@@ -178,6 +319,7 @@ def test_a_registry_finds_an_action_by_its_name() -> None:
     assert registry.find("plain") is plain
     assert registry.find("Plain") is fallback
     assert registry.find("any other") is fallback
+    assert Registry(None, [plain]).find("Plain") is None
 
 
 def test_two_actions_of_one_name_are_refused() -> None:

@@ -28,7 +28,7 @@ from taskqueue_worker import ledger, outcomes, running
 from taskqueue_worker.assembly import assemble_worker
 from taskqueue_worker.settings import WorkSettings
 from taskqueue_worker.worker import Worker
-from tests.support.database import rows
+from tests.support.database import change, rows
 from tests.support.eventually import eventually
 
 MODULE_OF_ACTIONS = "actions_of_this_test"
@@ -139,7 +139,11 @@ class Workshop:
 
     def reports(self, event: LogEvent) -> Sequence[MutableMapping[str, Any]]:
         """Every line of the log about `event` so far."""
-        return [entry for entry in self.log if entry["name"] == event.name]
+        return [entry for entry in self.log if entry.get("name") == event.name]
+
+    def call_off(self, task_id: str) -> None:
+        """Asks that a running task be cancelled, as the API does it."""
+        change(self.database, "UPDATE tasks SET cancel_requested_at = 1 WHERE id = ?", task_id)
 
     def column(self, task_id: str, name: str) -> Any:
         """What a column of the task's row holds."""

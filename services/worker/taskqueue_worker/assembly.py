@@ -14,6 +14,7 @@ from taskqueue_worker.handling import Handling
 from taskqueue_worker.ledger import Ledger
 from taskqueue_worker.running import RunningAttempts
 from taskqueue_worker.settings import WorkSettings
+from taskqueue_worker.threads import Threads
 from taskqueue_worker.worker import Worker
 
 
@@ -21,12 +22,13 @@ def assemble_worker(
     broker: Broker, store: TaskStore, deliveries: DeliveryLog, clock: Clock, settings: WorkSettings
 ) -> Worker:
     """A worker with the built-in actions and those that it discovers. Raises InvalidSettings where one is unusable."""
-    registry = builtin_registry(settings.simulated_work_seconds)
+    registry = builtin_registry(settings.simulated_work_seconds, settings.unknown_action)
     discover(registry, settings.action_modules)
-    running = RunningAttempts(store, clock, milliseconds(settings.lease_seconds))
-    handling = Handling(registry, running, clock, settings.task_timeout_seconds)
-    ledger = Ledger(store, clock, worker_name(), settings)
-    return Worker(broker, Execution(ledger, handling, deliveries), running, settings)
+    running = RunningAttempts(store, clock, milliseconds(settings.lease_seconds), worker_name())
+    threads = Threads()
+    handling = Handling(registry, running, threads, clock, settings.task_timeout_seconds)
+    ledger = Ledger(store, clock, worker_name(), registry, settings)
+    return Worker(broker, Execution(ledger, handling, deliveries), running, threads, settings)
 
 
 def worker_name() -> str:

@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from taskqueue.actions import Action, action
+from taskqueue.actions import action
 from taskqueue.actions.registry import Registry
+from taskqueue_worker.settings import UnknownAction
 
 
 class Text(BaseModel):
@@ -21,8 +22,8 @@ class Numbers(BaseModel):
     numbers: list[int | float] = []
 
 
-def builtin_registry(simulated_work_seconds: float) -> Registry:
-    """The built-in actions, and the one that takes every name that nobody has."""
+def builtin_registry(simulated_work_seconds: float, unknown_action: UnknownAction = "process") -> Registry:
+    """The built-in actions, and, unless those must fail, the one that takes every name that nobody has."""
 
     async def work() -> None:
         await asyncio.sleep(simulated_work_seconds)
@@ -42,5 +43,4 @@ def builtin_registry(simulated_work_seconds: float) -> Registry:
         await work()
         return {"output": "processed"}
 
-    fallback: Action = processed
-    return Registry(fallback, [uppercase, total])
+    return Registry(None if unknown_action == "fail" else processed, [uppercase, total])

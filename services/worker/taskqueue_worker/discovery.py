@@ -9,6 +9,7 @@ from typing import Any, Final
 from taskqueue.actions import Action
 from taskqueue.actions.registry import DuplicateAction, Registry, actions_in
 from taskqueue.errors import InvalidSettings
+from taskqueue_worker import child
 
 ENTRY_POINT_GROUP: Final = "taskqueue.actions"
 
@@ -44,6 +45,8 @@ def _imported(source: str, load: Any) -> Any:
 
 def _add(registry: Registry, action: Action, source: str) -> None:
     try:
+        if action.process:
+            child.find(action.handler.__module__, action.name)
         registry.add(action)
-    except DuplicateAction as error:
+    except (DuplicateAction, LookupError) as error:
         raise InvalidSettings(f"{source}: {error}") from error

@@ -16,6 +16,7 @@ from taskqueue_worker.outcomes import Superseded
 _REPORTS = {
     TaskStatus.COMPLETED: events.TASK_COMPLETED,
     TaskStatus.FAILED: events.TASK_FAILED,
+    TaskStatus.CANCELLED: events.TASK_CANCELLED,
 }
 
 
@@ -58,12 +59,18 @@ class Execution:
     async def _execute(self, message: TaskMessage) -> None:
         claimed = await self._ledger.begin(message)
         if isinstance(claimed, Claimed):
-            await self._perform(claimed)
+            with structlog.contextvars.bound_contextvars(**_trace(claimed.traceparent)):
+                await self._perform(claimed)
 
     async def _perform(self, claimed: Claimed) -> None:
         outcome = await self._handling.perform(claimed)
         settled = None if isinstance(outcome, Superseded) else await self._ledger.settle(claimed, outcome)
         _report(claimed, settled)
+
+
+def _trace(traceparent: str | None) -> dict[str, str]:
+    """The trace that the task belongs to, for every line of the log: the second part of its W3C `traceparent`."""
+    return {} if traceparent is None else {"trace_id": traceparent.partition("-")[2].partition("-")[0]}
 
 
 def _report(claimed: Claimed, settled: Settlement | None) -> None:

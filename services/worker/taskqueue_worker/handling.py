@@ -4,90 +4,84 @@ import asyncio
 from asyncio import FIRST_COMPLETED
 from typing import Any, Final
 
-from taskqueue import jsontext
-from taskqueue.actions import Action, Context, InvalidData
+from taskqueue.actions import Action, Context
 from taskqueue.actions.registry import Registry
 from taskqueue.clock import Clock
 from taskqueue.store.writes import Claimed
-from taskqueue_worker.outcomes import Completed, Failed, Outcome
+from taskqueue_worker.outcomes import Completed, Failed, Outcome, Returned, TimedOut, raised, returned
+from taskqueue_worker.processes import run_in_process
 from taskqueue_worker.running import Running, RunningAttempts
-from taskqueue_worker.threads import run_in_thread
+from taskqueue_worker.threads import Threads
 
-MAX_RESULT_BYTES: Final = 1024 * 1024
 CANCEL_SECONDS: Final = 2.0
 """How long a handler that was cancelled has to end; after that it is left to itself, and fenced."""
 
 
 class Handling:
-    """Calls handlers, each under the timeout (s), and turns whatever comes of it into an outcome."""
+    """Calls handlers, each under its timeout, and turns whatever comes of it into an outcome.
 
-    def __init__(self, registry: Registry, running: RunningAttempts, clock: Clock, timeout: float) -> None:
+    `timeout` (s) is for tasks that have none, neither of their own nor of their action.
+    """
+
+    def __init__(
+        self, registry: Registry, running: RunningAttempts, threads: Threads, clock: Clock, timeout: float
+    ) -> None:
         self._registry = registry
         self._running = running
+        self._threads = threads
         self._clock = clock
         self._timeout = timeout
 
     async def perform(self, claimed: Claimed) -> Outcome:
         """What came of the attempt."""
         action = self._registry.find(claimed.payload.action)
-        context = Context(claimed.payload.id, claimed.attempt, self._clock() / 1000 + self._timeout)
-        handler = asyncio.create_task(_call(action, claimed.payload.data, context), name=f"handler of {action.name}")
-        running = Running(claimed, handler, asyncio.get_running_loop().create_future())
+        if action is None:
+            return Failed(f"no action named {claimed.payload.action}", final=True)
+        timeout = self._timeout if claimed.timeout is None else claimed.timeout / 1000
+        context = Context(claimed.payload.id, claimed.attempt, self._clock() / 1000 + timeout, action.name)
+        handler = asyncio.create_task(
+            self._returned(action, claimed.payload.data, context), name=f"handler of {action.name}"
+        )
+        running = Running(claimed, handler, context, asyncio.get_running_loop().create_future())
         with self._running.including(running):
-            in_time = await self._wait_for(running)
-        if running.interruption.done() and not _succeeded(handler):
-            return running.interruption.result()
-        if not in_time and not _succeeded(handler):
-            return Failed(f"timed out after {self._timeout:g} s")
-        return _outcome(handler)
+            in_time = await _end_of(running, timeout)
+            await self._running.note_progress(running)
+        return _outcome(running, None if in_time else TimedOut(timeout))
 
-    async def _wait_for(self, running: Running) -> bool:
-        """Whether the handler ended within the timeout, and uninterrupted; one that did not is cancelled."""
-        handler = running.handler
+    async def _returned(self, action: Action, data: dict[str, Any], context: Context) -> Returned:
         try:
-            await asyncio.wait({handler, running.interruption}, timeout=self._timeout, return_when=FIRST_COMPLETED)
-            return handler.done()
-        finally:
-            if not handler.done():
-                handler.cancel()
-                await asyncio.wait({handler}, timeout=CANCEL_SECONDS)
+            return await self._called(action, data, context)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its own failure
+            return raised(error, self._clock())
+
+    async def _called(self, action: Action, data: dict[str, Any], context: Context) -> Returned:
+        if action.process:
+            return await run_in_process(action, data, context)
+        arguments = action.arguments(data, context)
+        call = self._threads.run(action.handler, *arguments) if action.blocking else action(*arguments)
+        return returned(await call)
 
 
-async def _call(action: Action, data: dict[str, Any], context: Context) -> Any:
-    arguments = action.arguments(data, context)
+async def _end_of(running: Running, seconds: float) -> bool:
+    """Whether the handler ended within so many seconds, and uninterrupted; one that did not is cancelled."""
+    handler: asyncio.Future[Any] = running.handler
     try:
-        return await (run_in_thread(action.handler, *arguments) if action.blocking else action(*arguments))
-    except (SystemExit, KeyboardInterrupt) as error:
-        # The event loop would take it for its own end.
-        raise RuntimeError(f"the handler raised {error!r}") from error
+        await asyncio.wait({handler, running.interruption}, timeout=seconds, return_when=FIRST_COMPLETED)
+        return handler.done()
+    finally:
+        if not handler.done():
+            running.tell_to_end()
+            await asyncio.wait({handler}, timeout=CANCEL_SECONDS)
 
 
-def _succeeded(handler: asyncio.Task[Any]) -> bool:
-    return handler.done() and not handler.cancelled() and handler.exception() is None
-
-
-def _outcome(handler: asyncio.Task[Any]) -> Completed | Failed:
-    if handler.cancelled():
-        return Failed("the handler cancelled itself")
-    error = handler.exception()
-    if isinstance(error, InvalidData):
-        return Failed(str(error), final=True)
-    return _completed(handler.result()) if error is None else Failed(_told(error))
-
-
-def _told(error: BaseException) -> str:
-    name = type(error).__name__
-    try:
-        return f"{name}: {error}"
-    except Exception:  # noqa: BLE001 - a user's exception may fail in any way, even at telling what it is
-        return f"{name}, which cannot be told as text"
-
-
-def _completed(result: Any) -> Completed | Failed:
-    try:
-        text = jsontext.encode(result)
-    except (jsontext.InvalidJSON, jsontext.NestedTooDeep) as error:
-        return Failed(f"the handler's result is not JSON: {error}", final=True)
-    if len(text) > MAX_RESULT_BYTES:
-        return Failed(f"the handler's result is larger than {MAX_RESULT_BYTES} bytes", final=True)
-    return Completed(text.decode())
+def _outcome(running: Running, timed_out: TimedOut | None) -> Outcome:
+    """What the handler returned goes before why it was cancelled: work that was done is not thrown away."""
+    handler = running.handler
+    own = handler.result() if handler.done() and not handler.cancelled() else None
+    if isinstance(own, Completed):
+        return own
+    if running.interruption.done():
+        return running.interruption.result()
+    return timed_out or own or Failed("the handler cancelled itself")

@@ -1,8 +1,11 @@
 """What can come of an attempt, and what of it is recorded: pure functions."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from taskqueue.actions import Fail, RetryAfter
+from taskqueue.actions.results import encoded
+from taskqueue.clock import milliseconds
 from taskqueue.retry import Backoff, next_due
 from taskqueue.schema import TaskStatus
 from taskqueue.store.history import AttemptOutcome, entry
@@ -10,6 +13,7 @@ from taskqueue.store.writes import Claimed, Settlement
 
 MAX_ERROR_CHARACTERS: Final = 2_000
 BACKOFF: Final = Backoff()
+CANCELLED: Final = "cancelled while it was running"
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,26 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class TimedOut:
+    """The handler did not end within so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RetryAt:
+    """The handler asked for another attempt at `due_at` (ms)."""
+
+    error: str
+    due_at: int
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """Somebody called the task off while its handler was at work."""
+
+
+@dataclass(frozen=True)
 class HandedBack:
     """The worker stops before the handler has finished: not the task's fault."""
 
@@ -37,27 +61,65 @@ class Superseded:
     """Another attempt has taken the task: nothing is to be recorded."""
 
 
-Outcome = Completed | Failed | HandedBack | Superseded
+Returned = Completed | Failed | RetryAt
+"""What a handler can bring about by itself."""
+
+Interruption = Cancelled | HandedBack | Superseded
+"""Why a handler must not go on."""
+
+Recorded = Returned | TimedOut | Cancelled | HandedBack
+Outcome = Recorded | Superseded
 
 
-def settlement(claimed: Claimed, outcome: Completed | Failed | HandedBack, now: int, max_attempts: int) -> Settlement:
-    """What to record of `outcome` at `now` (ms)."""
-    task_id, attempt = claimed.payload.id, claimed.attempt
+def returned(result: Any) -> Completed | Failed:
+    """What comes of it that the handler returned `result`."""
+    try:
+        return Completed(encoded(result))
+    except Fail as error:
+        return Failed(str(error), final=True)
+
+
+def raised(error: BaseException, now: int) -> Failed | RetryAt:
+    """What comes of it that the handler raised `error` at `now` (ms)."""
+    match error:
+        case Fail():
+            return Failed(_told(error), final=True)
+        case RetryAfter():
+            return RetryAt(_told(error), milliseconds(error.due(now / 1000)))
+        case SystemExit() | KeyboardInterrupt():
+            return Failed(f"RuntimeError: the handler raised {error!r}")
+        case _:
+            return Failed(_told(error, named=True))
+
+
+def settlement(
+    claimed: Claimed, outcome: Recorded, now: int, max_attempts: int, backoff: Backoff | None = None
+) -> Settlement:
+    """What to record of `outcome` at `now` (ms). `max_attempts` and `backoff` are for a task that has none itself."""
     match outcome:
         case Completed(result):
-            record = _record(claimed, AttemptOutcome.COMPLETED, now)
-            return Settlement(task_id, attempt, TaskStatus.COMPLETED, result=result, now=now, entry=record)
+            return _settlement(claimed, TaskStatus.COMPLETED, AttemptOutcome.COMPLETED, now, result=result)
         case HandedBack():
-            record = _record(claimed, AttemptOutcome.HANDED_BACK, now)
-            return Settlement(task_id, attempt, TaskStatus.PENDING, due_at=now, now=now, handed_back=True, entry=record)
-        case Failed(error, final):
-            error = _storable(error)
-            record = _record(claimed, AttemptOutcome.FAILED, now, error)
-            counted = attempt - claimed.forgiven
-            if final or counted >= (claimed.max_attempts or max_attempts):
-                return Settlement(task_id, attempt, TaskStatus.FAILED, error=error, now=now, entry=record)
-            due_at = next_due(now, counted, BACKOFF)
-            return Settlement(task_id, attempt, TaskStatus.PENDING, error=error, due_at=due_at, now=now, entry=record)
+            return _settlement(
+                claimed, TaskStatus.PENDING, AttemptOutcome.HANDED_BACK, now, due_at=now, handed_back=True
+            )
+        case Cancelled():
+            return _settlement(claimed, TaskStatus.CANCELLED, AttemptOutcome.CANCELLED, now, error=CANCELLED)
+    ended = AttemptOutcome.TIMED_OUT if isinstance(outcome, TimedOut) else AttemptOutcome.FAILED
+    error = _storable(f"timed out after {outcome.seconds:g} s" if isinstance(outcome, TimedOut) else outcome.error)
+    counted = claimed.attempt - claimed.forgiven
+    final = isinstance(outcome, Failed) and outcome.final
+    if final or counted >= (claimed.max_attempts or max_attempts):
+        return _settlement(claimed, TaskStatus.FAILED, ended, now, error=error)
+    due_at = outcome.due_at if isinstance(outcome, RetryAt) else next_due(now, counted, backoff or BACKOFF)
+    return _settlement(claimed, TaskStatus.PENDING, ended, now, error=error, due_at=due_at)
+
+
+def _settlement(
+    claimed: Claimed, status: TaskStatus, ended: AttemptOutcome, now: int, *, error: str | None = None, **rest: Any
+) -> Settlement:
+    record = _record(claimed, ended, now, error)
+    return Settlement(claimed.payload.id, claimed.attempt, status, error=error, now=now, entry=record, **rest)
 
 
 def _record(claimed: Claimed, outcome: AttemptOutcome, now: int, error: str | None = None) -> str:
@@ -69,6 +131,14 @@ def _record(claimed: Claimed, outcome: AttemptOutcome, now: int, error: str | No
         outcome=outcome,
         error=error,
     )
+
+
+def _told(error: BaseException, *, named: bool = False) -> str:
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}" if named else str(error) or name
+    except Exception:  # noqa: BLE001 - a user's exception may fail in any way, even at telling what it is
+        return f"{name}, which cannot be told as text"
 
 
 def _storable(error: str) -> str:

@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from pydantic_core import to_json
+
+from taskqueue.actions import Context
+from taskqueue.actions import Progress as ReportedProgress
 from taskqueue.clock import Clock
 from taskqueue.errors import StoreError
 from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Claimed, Lease
-from taskqueue_worker.outcomes import HandedBack, Superseded
+from taskqueue.store.writes import Claimed, Lease, Progress
+from taskqueue_worker.outcomes import Cancelled, Interruption, Returned, Superseded
 
 RENEW_SECONDS: Final = 1.0
+WATCH_SECONDS: Final = 0.25
 CHALLENGE_SECONDS: Final = 3.0
 """How long the worker of a task that was delivered again has to show that it lives: a few renewals."""
 
@@ -22,34 +27,43 @@ class Running:
     """One attempt at work. `interruption` has the reason why it must not go on, once there is one."""
 
     claimed: Claimed
-    handler: asyncio.Task[Any]
-    interruption: asyncio.Future[HandedBack | Superseded]
+    handler: asyncio.Task[Returned]
+    context: Context
+    interruption: asyncio.Future[Interruption]
+    noted: ReportedProgress | None = None
 
-    def interrupt(self, reason: HandedBack | Superseded) -> None:
+    def interrupt(self, reason: Interruption) -> None:
         """Says that it must not go on; the first reason stands."""
         if not self.interruption.done():
             self.interruption.set_result(reason)
 
+    def tell_to_end(self) -> None:
+        """Cancels the handler; a thread, which cannot be, finds it in its context."""
+        if self.context.link is not None:
+            self.context.link.interrupted = True
+        self.handler.cancel()
+
 
 class RunningAttempts:
-    """All attempts at work in this process."""
+    """All attempts at work in this process, which is the worker `name`. `lease` is in ms."""
 
-    def __init__(self, store: TaskStore, clock: Clock, lease: int) -> None:
+    def __init__(self, store: TaskStore, clock: Clock, lease: int, name: str) -> None:
         self._store = store
         self._clock = clock
         self._lease = lease
+        self._name = name
         self._running: set[Running] = set()
 
     @contextmanager
     def including(self, running: Running) -> Iterator[None]:
-        """Renews the lease of `running` for as long as the block runs."""
+        """Renews the lease of `running`, and watches over it, for as long as the block runs."""
         self._running.add(running)
         try:
             yield
         finally:
             self._running.discard(running)
 
-    def interrupt_all(self, reason: HandedBack | Superseded) -> None:
+    def interrupt_all(self, reason: Interruption) -> None:
         """Interrupts every attempt."""
         for running in self._running:
             running.interrupt(reason)
@@ -60,6 +74,37 @@ class RunningAttempts:
             working = list(self._running)
             await asyncio.sleep(RENEW_SECONDS)
             await asyncio.gather(*(self._renew(running) for running in working if running in self._running))
+
+    async def watch(self) -> None:
+        """Several times a second, while anything runs: finds what was called off, and notes progress; until cancelled.
+
+        One read, whatever the number of attempts, and a write for each that has told something new.
+        """
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._running:
+                await self._interrupt_called_off()
+                await asyncio.gather(*(self.note_progress(running) for running in tuple(self._running)))
+
+    async def note_progress(self, running: Running) -> None:
+        """Records what the handler reported last, unless it is recorded."""
+        latest = running.context.link.latest if running.context.link else None
+        if latest is None or latest is running.noted:
+            return
+        running.noted = latest
+        told = to_json({"fraction": latest.fraction, "message": latest.message}).decode()
+        task_id, attempt = running.claimed.payload.id, running.claimed.attempt
+        with suppress(StoreError):  # the next report tells more
+            await self._store.report(Progress(task_id, attempt, self._clock(), told))
+
+    async def _interrupt_called_off(self) -> None:
+        try:
+            called_off = set(await self._store.called_off(self._name))
+        except StoreError:
+            return  # the next round finds them
+        for running in self._running:
+            if (running.claimed.payload.id, running.claimed.attempt) in called_off:
+                running.interrupt(Cancelled())
 
     async def _renew(self, running: Running) -> None:
         lease = Lease(running.claimed.payload.id, running.claimed.attempt, self._clock() + self._lease)

@@ -1,10 +1,13 @@
 """What a worker needs to know."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from taskqueue.settings import AttemptSettings, BrokerSettings, ProcessSettings, StoreSettings
+
+UnknownAction = Literal["process", "fail"]
 
 
 class WorkSettings(AttemptSettings, ProcessSettings):
@@ -20,6 +23,9 @@ class WorkSettings(AttemptSettings, ProcessSettings):
     task_timeout_seconds: float = Field(default=300, gt=0, le=86_400, description="seconds that an attempt may take")
     simulated_work_seconds: float = Field(
         default=0.1, ge=0, le=3600, description="seconds that the built-in actions pretend to work"
+    )
+    unknown_action: UnknownAction = Field(
+        default="process", description="what becomes of a task whose action nobody has: `process` or `fail`"
     )
     actions: str = Field(default="", description="modules that hold actions of your own, separated by commas")
 

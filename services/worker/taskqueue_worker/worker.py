@@ -5,10 +5,12 @@ from typing import Final
 
 from taskqueue import events
 from taskqueue.broker.contract import Broker, Delivery, Subscription
+from taskqueue.errors import WorkerExhausted
 from taskqueue_worker.execution import Execution
 from taskqueue_worker.outcomes import HandedBack
 from taskqueue_worker.running import RunningAttempts
 from taskqueue_worker.settings import WorkSettings
+from taskqueue_worker.threads import Threads
 
 HAND_BACK_SHARE: Final = 0.25
 """The part of the grace that is kept for handing back what does not finish."""
@@ -17,10 +19,13 @@ HAND_BACK_SHARE: Final = 0.25
 class Worker:
     """Performs tasks from the broker, as many at once as the broker lets it hold."""
 
-    def __init__(self, broker: Broker, execution: Execution, running: RunningAttempts, settings: WorkSettings) -> None:
+    def __init__(
+        self, broker: Broker, execution: Execution, running: RunningAttempts, threads: Threads, settings: WorkSettings
+    ) -> None:
         self._broker = broker
         self._execution = execution
         self._running = running
+        self._threads = threads
         self._settings = settings
         self._executions: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
@@ -31,20 +36,29 @@ class Worker:
         return self._subscription is not None and self._subscription.consuming
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set; then finishes or hands back what it has, within the grace, and takes no more."""
+        """Works until `stop` is set; then finishes or hands back what it has, within the grace, and takes no more.
+
+        Raises WorkerExhausted after the same where too many handlers hang.
+        """
         settings = self._settings
-        renewals = asyncio.create_task(self._running.renew_leases(), name="renew leases")
+        watching = [
+            asyncio.create_task(self._running.renew_leases(), name="renew leases"),
+            asyncio.create_task(self._running.watch(), name="watch"),
+        ]
         try:
             async with self._broker.subscribe(
                 self._receive, channels=settings.channels, prefetch_count=settings.prefetch_count
             ) as self._subscription:
                 events.emit(events.STARTED, service="worker", channels=settings.channels)
-                await stop.wait()
+                await _either(stop, self._threads.exhausted)
                 await self._subscription.stop()
                 self._execution.close()
                 await self._drain()
         finally:
-            renewals.cancel()
+            for task in watching:
+                task.cancel()
+        if not stop.is_set():
+            raise WorkerExhausted
 
     def _receive(self, delivery: Delivery) -> None:
         execution = asyncio.create_task(self._execution.run(delivery), name="execution")
@@ -68,3 +82,12 @@ class Worker:
     async def _wait(self, seconds: float) -> None:
         if self._executions:
             await asyncio.wait(self._executions, timeout=seconds)
+
+
+async def _either(*happenings: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(happening.wait()) for happening in happenings]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()

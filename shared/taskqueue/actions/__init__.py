@@ -1,4 +1,4 @@
-"""What a user's own actions see of this system: the `action` decorator, the `Context`, and two exceptions.
+"""What a user's own actions see of this system: the `action` decorator, the `Context`, and a few exceptions.
 
 from taskqueue.actions import Context, action
 
@@ -6,7 +6,9 @@ from taskqueue.actions import Context, action
 async def resize(data: Resize, context: Context) -> dict[str, int]: ...
 """
 
-from taskqueue.actions.contract import Action, Context, InvalidData
+from taskqueue.actions.context import Context, NotInAProcess, Progress
+from taskqueue.actions.contract import Action, Fail, InvalidData, RetryAfter
 from taskqueue.actions.decorator import action
+from taskqueue.retry import Backoff
 
-__all__ = ["Action", "Context", "InvalidData", "action"]
+__all__ = ["Action", "Backoff", "Context", "Fail", "InvalidData", "NotInAProcess", "Progress", "RetryAfter", "action"]

@@ -11,9 +11,9 @@ class DuplicateAction(ValueError):
 
 
 class Registry:
-    """Actions by name, and one for every name that is not there."""
+    """Actions by name, and perhaps one for every name that is not there."""
 
-    def __init__(self, fallback: Action, actions: Iterable[Action] = ()) -> None:
+    def __init__(self, fallback: Action | None, actions: Iterable[Action] = ()) -> None:
         self._fallback = fallback
         self._actions: dict[str, Action] = {}
         for each in actions:
@@ -24,8 +24,8 @@ class Registry:
         if self._actions.setdefault(action.name, action) is not action:
             raise DuplicateAction(f"two handlers claim the action {action.name!r}")
 
-    def find(self, name: str) -> Action:
-        """The action of this name, or the fallback."""
+    def find(self, name: str) -> Action | None:
+        """The action of this name, or the fallback, if there is one."""
         return self._actions.get(name, self._fallback)
 
     @property

@@ -1,0 +1,245 @@
+"""A handler at work tells how far it is, and hears that it must end."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from taskqueue import events
+from taskqueue.actions import Context, action
+from taskqueue.errors import WorkerExhausted
+from taskqueue.schema import TaskStatus
+from taskqueue_worker import threads, worker
+from tests.support.database import change, rows
+from tests.support.eventually import eventually
+from tests.worker.conftest import Gate, Running, Workshop
+
+
+async def test_an_async_handler_is_cancelled_when_its_task_is_called_off(workshop: Workshop, gate: Gate) -> None:
+    """Within a second; it can clean up, and the task is `cancelled`, not to be tried again."""
+    cleaned_up = asyncio.Event()
+
+    @action("wait")
+    async def wait(_: dict[str, Any]) -> None:
+        try:
+            await gate.pass_through()
+        finally:
+            cleaned_up.set()
+
+    async with workshop.working(wait):
+        task_id = await workshop.submit("wait")
+        await gate.arrived()
+        workshop.call_off(task_id)
+        task = await workshop.finished(task_id, within=1)
+        report = await workshop.reported(events.TASK_CANCELLED)
+
+    assert (task.status, task.attempts, task.error) == (TaskStatus.CANCELLED, 1, "cancelled while it was running")
+    assert cleaned_up.is_set()
+    assert report["task_id"] == task_id
+    assert '"outcome":"cancelled"' in workshop.column(task_id, "history")
+
+
+async def test_only_the_task_that_was_called_off_is_cancelled(workshop: Workshop, gate: Gate) -> None:
+    """Its neighbours work on."""
+
+    @action("wait")
+    async def wait(_: dict[str, Any]) -> str:
+        await gate.pass_through()
+        return "done"
+
+    async with workshop.working(wait):
+        first, second = [await workshop.submit("wait") for _ in range(2)]
+        await gate.arrived(2)
+        workshop.call_off(first)
+        await workshop.finished(first, within=1)
+        gate.open()
+
+        assert (await workshop.finished(second)).result == "done"
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """Lets hanging handlers go at the latest when the test ends."""
+    release = threading.Event()
+    yield release
+    release.set()
+
+
+async def test_a_thread_sees_that_its_task_was_called_off(workshop: Workshop) -> None:
+    """It looks into its context now and then; the task does not wait for it to look."""
+    began, seen = threading.Event(), threading.Event()
+
+    @action("look")
+    def look(_: dict[str, Any], context: Context) -> None:
+        began.set()
+        while not context.cancelled:
+            time.sleep(0.01)
+        seen.set()
+
+    async with workshop.working(look):
+        task_id = await workshop.submit("look")
+        await eventually(began.is_set, what="the handler")
+        assert not seen.is_set()
+        workshop.call_off(task_id)
+        task = await workshop.finished(task_id, within=1)
+        await eventually(seen.is_set, what="the thread that sees it")
+
+    assert task.status == TaskStatus.CANCELLED
+
+
+async def test_a_thread_sees_that_it_timed_out(workshop: Workshop) -> None:
+    """In the same way."""
+    seen = threading.Event()
+
+    @action("look", timeout=0.1, max_attempts=1)
+    def look(_: dict[str, Any], context: Context) -> None:
+        while not context.cancelled:
+            time.sleep(0.01)
+        seen.set()
+
+    async with workshop.working(look):
+        await workshop.outcome("look")
+        await eventually(seen.is_set, what="the thread that sees it")
+
+
+async def test_progress_is_kept_and_the_last_report_always(workshop: Workshop, gate: Gate) -> None:
+    """While the handler works, within a moment; and what it reported just before its end."""
+
+    @action("count")
+    async def count(_: dict[str, Any], context: Context) -> None:
+        await context.progress(0.4, "four of ten")
+        await gate.pass_through()
+        await context.progress(1, "all")
+
+    async with workshop.working(count):
+        task_id = await workshop.submit("count")
+        await eventually(lambda: workshop.column(task_id, "progress"), what="progress")
+        assert json.loads(workshop.column(task_id, "progress")) == {"fraction": 0.4, "message": "four of ten"}
+        gate.open()
+        await workshop.finished(task_id)
+
+    assert json.loads(workshop.column(task_id, "progress")) == {"fraction": 1, "message": "all"}
+
+
+async def test_a_blocking_handler_reports_from_its_thread(workshop: Workshop) -> None:
+    """By a plain call."""
+
+    @action("count")
+    def count(_: dict[str, Any], context: Context) -> None:
+        context.report_progress(0.5)
+
+    async with workshop.working(count):
+        task = await workshop.outcome("count")
+
+    assert json.loads(workshop.column(task.id, "progress")) == {"fraction": 0.5, "message": None}
+
+
+async def test_a_handler_that_reports_all_the_time_costs_few_writes(workshop: Workshop) -> None:
+    """A few a second, however often it reports."""
+
+    @action("count", timeout=10)
+    async def count(_: dict[str, Any], context: Context) -> None:
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            await context.progress(0.5)
+
+    async with workshop.working(count):
+        task = await workshop.outcome("count")
+
+    query = "SELECT count(*) FROM changes WHERE task_id = ? AND detail IS NOT NULL"
+    [(writes,)] = rows(workshop.database, query, task.id)
+    assert 2 <= writes <= 6
+
+
+async def test_a_progress_that_is_none_fails_the_handler(workshop: Workshop) -> None:
+    """With a sentence."""
+
+    @action("count", max_attempts=1)
+    async def count(_: dict[str, Any], context: Context) -> None:
+        await context.progress(40)
+
+    async with workshop.working(count):
+        task = await workshop.outcome("count")
+
+    assert task.error == "ValueError: progress is a fraction from 0 to 1"
+
+
+async def test_what_a_handler_logs_names_its_task(workshop: Workshop) -> None:
+    """And the trace that it belongs to."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+
+    @action("log")
+    def log(_: dict[str, Any], context: Context) -> None:
+        context.logger.info("a line", width=3)
+
+    payload = await workshop.record("log")
+    change(workshop.database, "UPDATE tasks SET traceparent = ?, due_at = 1", f"00-{trace}-b7ad6b7169203331-01")
+    async with workshop.working(log):
+        await workshop.finished(payload.id)
+        completed = await workshop.reported(events.TASK_COMPLETED)
+
+    [line] = [entry for entry in workshop.log if entry["event"] == "a line"]
+    expected = {"task_id": payload.id, "action": "log", "attempt": 1, "trace_id": trace, "width": 3}
+    assert expected.items() <= line.items()
+    assert completed["trace_id"] == trace
+
+
+async def test_a_worker_with_too_many_hung_handlers_stops(
+    workshop: Workshop, release: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes no more, hands back what it has, and ends by a failure, so that it is started again."""
+    monkeypatch.setattr(threads, "ABANDONED_LIMIT", 3)
+
+    @action("hang", timeout=0.1, max_attempts=1)
+    def hang(_: dict[str, Any]) -> None:
+        release.wait()
+
+    @action("wait")
+    async def wait(_: dict[str, Any]) -> None:
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(worker, "HAND_BACK_SHARE", 0.97)
+    async with _ending(workshop.working(hang, wait, shutdown_grace_seconds=10)) as working:
+        waiting = await workshop.submit("wait")
+        for _ in range(2):
+            await workshop.outcome("hang")
+        await workshop.outcome("sum")
+        assert not working.run.done()
+
+        await workshop.submit("hang")
+        await eventually(working.run.done, what="the end of the worker")
+        assert not working.worker.consuming
+
+    assert workshop.column(waiting, "forgiven") == 1
+
+
+@asynccontextmanager
+async def _ending(working: AbstractAsyncContextManager[Running]) -> AsyncIterator[Running]:
+    """A worker that ends by the failure in question."""
+    with pytest.raises(WorkerExhausted):
+        async with working as run:
+            yield run
+
+
+async def test_handlers_that_end_in_the_end_do_not_stop_a_worker(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only those count that are still there."""
+    monkeypatch.setattr(threads, "ABANDONED_LIMIT", 3)
+
+    @action("late", timeout=0.05, max_attempts=1)
+    def late(_: dict[str, Any], context: Context) -> None:
+        while not context.cancelled:
+            time.sleep(0.01)
+
+    async with workshop.working(late) as working:
+        for _ in range(6):
+            await workshop.outcome("late")
+            await asyncio.sleep(0.05)
+
+        assert not working.run.done()
