@@ -44,6 +44,8 @@ SWEPT: Final = LogEvent("swept", logging.INFO, "tasks were due and are handed ou
 SWEEP_FAILED: Final = LogEvent("sweep_failed", logging.WARNING, "a sweep failed; the next one tries again")
 WORKER_LOST: Final = LogEvent("worker_lost", logging.ERROR, "tasks lost their worker once too often, and failed")
 MESSAGES_LOST: Final = LogEvent("messages_lost", logging.WARNING, "the broker no longer holds these tasks' messages")
+REMOVED_OLD: Final = LogEvent("removed_old", logging.INFO, "removed what is older than it is kept")
+RETENTION_FAILED: Final = LogEvent("retention_failed", logging.WARNING, "could not remove what is old; tries again")
 
 TASK_COMPLETED: Final = LogEvent("task_completed", logging.INFO, "a task completed")
 TASK_RETRIED: Final = LogEvent("task_retried", logging.WARNING, "an attempt failed and will be tried again")

@@ -96,6 +96,14 @@ class AttemptSettings(Settings):
     max_attempts: int = Field(default=5, ge=1, le=1000, description="attempts before a task is `failed`")
 
 
+class RetentionSettings(Settings):
+    """How long tasks are kept."""
+
+    retention_days: float = Field(
+        default=30, ge=0, le=36_500, description="days after which a finished task is removed; 0 keeps all"
+    )
+
+
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 

@@ -14,6 +14,7 @@ from taskqueue.broker.contract import Broker
 from taskqueue.clock import Clock, milliseconds
 from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
 from taskqueue.errors import BrokerUnavailable, StoreError
+from taskqueue.retention import Retention
 from taskqueue.schema import PRIORITIES
 from taskqueue.store.tasks import TaskStore
 
@@ -26,13 +27,14 @@ SEARCH_SLACK_SECONDS: Final = 10.0
 
 @asynccontextmanager
 async def dispatching(
-    store: TaskStore, broker: Broker, clock: Clock, max_attempts: int
+    store: TaskStore, broker: Broker, clock: Clock, max_attempts: int, retention_days: float
 ) -> AsyncIterator[tuple[Dispatcher, "Sweep"]]:
-    """A dispatcher and a sweep at work for as long as the block runs. Where one of them fails, so does the block."""
+    """A dispatcher, a sweep and retention at work for as long as the block runs. Where one fails, so does the block."""
     dispatcher = Dispatcher(broker, store, clock)
     sweep = Sweep(store, broker, dispatcher, clock, max_attempts)
     async with asyncio.TaskGroup() as group:
-        background = [group.create_task(dispatcher.run()), group.create_task(sweep.run())]
+        at_work = (dispatcher, sweep, Retention(store, clock, retention_days))
+        background = [group.create_task(each.run()) for each in at_work]
         yield dispatcher, sweep
         for task in background:
             task.cancel()

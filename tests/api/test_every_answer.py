@@ -39,8 +39,8 @@ async def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 ALLOWED = {
     "/tasks": {"GET", "HEAD", "POST"},
-    "/tasks/1": {"GET", "HEAD"},
-    "/tasks/batch": {"GET", "HEAD", "POST"},
+    "/tasks/1": {"GET", "HEAD", "DELETE"},
+    "/tasks/batch": {"GET", "HEAD", "POST", "DELETE"},
     "/livez": {"GET", "HEAD"},
     "/readyz": {"GET", "HEAD"},
 }

@@ -25,7 +25,7 @@ async def _main(settings: ApiSettings, stop: asyncio.Event) -> None:
     async with (
         open_store(settings.database_path, system_clock) as store,
         open_broker(settings.full_broker_url(), name) as broker,
-        dispatching(store, broker, system_clock, settings.max_attempts) as (dispatcher, _),
+        dispatching(store, broker, system_clock, settings.max_attempts, settings.retention_days) as (dispatcher, _),
     ):
         await serve(Collaborators(store, broker, dispatcher, system_clock), settings, stop)
 

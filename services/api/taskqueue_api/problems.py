@@ -16,6 +16,7 @@ _SENTENCES: Final = {
     413: "the body must be at most 1 MiB",
     417: "the Expect header can only ask for 100-continue",
 }
+_SUBMITTING: Final = ("/tasks", "/tasks/batch")
 _KEPT_HEADERS: Final = (hdrs.ALLOW, hdrs.RETRY_AFTER)
 
 
@@ -38,7 +39,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
 
 
 def _store_sentence(request: web.Request, error: StoreError) -> str:
-    if request.method == hdrs.METH_POST:
+    if request.method == hdrs.METH_POST and request.path in _SUBMITTING:
         return "failed to queue task"
     return "database unavailable" if isinstance(error, StoreUnavailable) else "query failed"
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from taskqueue.settings import AttemptSettings, BrokerSettings, ProcessSettings, StoreSettings
+from taskqueue.settings import AttemptSettings, BrokerSettings, ProcessSettings, RetentionSettings, StoreSettings
 
 
 class HttpSettings(ProcessSettings):
@@ -12,5 +12,5 @@ class HttpSettings(ProcessSettings):
     port: int = Field(default=8080, ge=0, le=65_535, description="port that the API listens on")
 
 
-class ApiSettings(HttpSettings, StoreSettings, BrokerSettings, AttemptSettings):
+class ApiSettings(HttpSettings, StoreSettings, BrokerSettings, AttemptSettings, RetentionSettings):
     """Everything the API service is told from outside."""

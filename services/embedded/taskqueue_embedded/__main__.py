@@ -34,7 +34,10 @@ async def _main(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
 
 async def _serve_and_work(store: TaskStore, settings: EmbeddedSettings, stop: asyncio.Event) -> None:
     broker = MemoryBroker()
-    async with dispatching(store, broker, system_clock, settings.max_attempts) as (dispatcher, sweep):
+    async with dispatching(store, broker, system_clock, settings.max_attempts, settings.retention_days) as (
+        dispatcher,
+        sweep,
+    ):
         worker = assemble_worker(broker, store, sweep.deliveries, system_clock, settings)
         async with asyncio.TaskGroup() as services:
             services.create_task(serve(Collaborators(store, broker, dispatcher, system_clock), settings, stop))

@@ -5,12 +5,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from taskqueue.settings import AttemptSettings, BrokerSettings, ProcessSettings, StoreSettings
+from taskqueue.settings import AttemptSettings, BrokerSettings, ProcessSettings, RetentionSettings, StoreSettings
 
 UnknownAction = Literal["process", "fail"]
 
 
-class WorkSettings(AttemptSettings, ProcessSettings):
+class WorkSettings(AttemptSettings, RetentionSettings, ProcessSettings):
     """How a worker works, wherever its broker and its store are."""
 
     channels: int = Field(default=2, ge=1, le=100, description="channels that a worker consumes on")

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from taskqueue.clock import Clock
 from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, StoreUnreachable
 from taskqueue.schema import NO_OPTIONS, NORMAL, Task, TaskMessage, TaskOptions, TaskPayload, TaskStatus
-from taskqueue.store import reads, sqlite, sweeps, writes
+from taskqueue.store import orders, reads, removal, sqlite, sweeps, writes
 from taskqueue.store.faults import store_errors
+from taskqueue.store.orders import Order
 from taskqueue.store.sharing import together_with
 from taskqueue.store.tables import SCHEMA_REVISION
 from taskqueue.store.writer import BatchedWrite, GroupCommitWriter
@@ -121,6 +122,42 @@ class TaskStore:
     async def resume(self) -> int:
         """Makes all that a former process left unfinished due at once. Only while no other process is at work."""
         return await self._write(sweeps.resume, sweeps.Restart(self._clock()))
+
+    async def cancel(self, order: Order) -> orders.Cancelled | orders.Refused:
+        """Cancels a task that has not begun; asks the worker of one that runs to stop."""
+        return await self._write(orders.cancel, order)
+
+    async def cancel_all(self, ordered: Sequence[Order]) -> Sequence[orders.Cancelled | orders.Refused]:
+        """Cancels tasks, all in one commit."""
+        return await self._writer.run(orders.cancel, ordered)
+
+    async def retry(self, order: Order) -> sweeps.Ready | orders.Refused:
+        """Makes a failed or cancelled task pending again; answers what to dispatch."""
+        return await self._write(orders.retry, order)
+
+    async def retry_all(self, ordered: Sequence[Order]) -> Sequence[sweeps.Ready | orders.Refused]:
+        """Makes failed and cancelled tasks pending again, all in one commit."""
+        return await self._writer.run(orders.retry, ordered)
+
+    async def erase(self, order: Order) -> orders.Deleted | orders.Refused:
+        """Deletes a finished task."""
+        return await self._write(orders.erase, order)
+
+    async def look_for_old(self, after: int, before: int) -> removal.Old:
+        """See `removal.look_for_old`."""
+        return await self._read(lambda connection: removal.look_for_old(connection, after, before))
+
+    async def remove_old(self, ids: Sequence[str], before: int) -> removal.Removed:
+        """Deletes those of these tasks that are finished and had ended before `before` (ms)."""
+        return await self._write(removal.remove_old, removal.Removal(ids, before))
+
+    async def last_change_before(self, before: int, limit: int) -> int | None:
+        """See `removal.last_before`."""
+        return await self._read(lambda connection: removal.last_before(connection, before, limit))
+
+    async def forget_changes(self, last: int) -> removal.Removed:
+        """Deletes what became of tasks, up to and including the change `last`."""
+        return await self._write(removal.forget_changes, last)
 
     async def find(self, task_id: str) -> Task | None:
         """The task, if it is known."""
