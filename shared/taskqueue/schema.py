@@ -73,8 +73,8 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-def _instant(value: object) -> int:
-    """The instant (ms) that an RFC 3339 text names."""
+def instant(value: object) -> int:
+    """The instant (ms) that an RFC 3339 text names. Raises ValueError with the rest of a sentence."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -84,7 +84,7 @@ def _instant(value: object) -> int:
     return milliseconds(moment.timestamp())
 
 
-Instant = Annotated[int, BeforeValidator(_instant)]
+Instant = Annotated[int, BeforeValidator(instant)]
 Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS)]
 
 
@@ -252,8 +252,26 @@ class TaskMessage(_Frozen):
             raise UnreadableMessage(_first_fault(error)) from error
 
 
+class Attempt(_Frozen):
+    """One attempt of a task as a client reads it. Instants in Unix milliseconds; one that runs has no outcome yet."""
+
+    attempt: int
+    started_at: int | None
+    ended_at: int | None = None
+    worker: str | None
+    outcome: str | None = None
+    error: str | None = None
+
+
+class Timings(_Frozen):
+    """Milliseconds: from when a task could begin to when it did, and what its ended attempts took together."""
+
+    waited: int | None
+    ran: int | None
+
+
 class Task(_Frozen):
-    """A task as a client reads it. Times are in whole Unix seconds."""
+    """A task as a client reads it. Times are in whole Unix seconds, but for those of attempts; `timeout` in seconds."""
 
     id: str
     payload: Json[dict[str, Any]]
@@ -263,6 +281,17 @@ class Task(_Frozen):
     processed_at: int | None
     attempts: int
     error: str | None
+    action: str
+    priority: int
+    tags: Json[list[str]]
+    run_at: int | None
+    expires_at: int | None
+    timeout: float | None
+    max_attempts: int | None
+    progress: Json[Any] | None
+    schedule_id: str | None
+    history: list[Attempt]
+    timings: Timings
 
 
 def _decode_object(body: bytes) -> dict[str, Any]:

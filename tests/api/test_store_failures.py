@@ -45,6 +45,7 @@ async def test_a_task_that_cannot_be_read_says_so(api: Api) -> None:
 
 async def test_a_column_that_is_gone_is_a_failed_query(api: Api) -> None:
     """A schema that somebody has changed is told from a database that is away."""
+    await api.http.submitted("a")
     change(api.database, "ALTER TABLE tasks RENAME COLUMN error TO fault")
 
     assert (await api.http.get("/tasks")).is_error(500, "query failed")
@@ -130,7 +131,7 @@ async def test_nothing_of_the_database_leaks(api: Api) -> None:
 
 async def test_a_fault_of_our_own_is_answered_without_its_traceback(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else breaks: 500 in the same form, and the log has the traceback."""
-    monkeypatch.setattr(api.collaborators.store, "newest", _break)
+    monkeypatch.setattr(api.collaborators.store, "page", _break)
 
     answer = await api.http.get("/tasks")
 

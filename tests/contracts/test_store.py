@@ -9,6 +9,7 @@ import pytest
 
 from taskqueue.errors import QueryFailed
 from taskqueue.schema import TaskPayload, TaskStatus
+from taskqueue.store.pages import Wanted
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Claimed, Dispatched, Lease, NotClaimed, Settlement
 from tests.support.builders import a_payload
@@ -75,7 +76,7 @@ async def test_tasks_are_listed_newest_first(store: TaskStore, database: Path, c
     clock.advance(120)
     await pending(store, "last")
 
-    newest = [task.id for task in await store.newest()]
+    newest = [task.id for task in (await store.page()).tasks]
 
     together = [f"together {number}" for number in (4, 3, 2, 1, 0)]
     assert newest == ["last", "back", *together, *(f"same {number}" for number in (4, 3, 2, 1, 0))]
@@ -89,8 +90,8 @@ async def test_a_list_has_100_tasks_at_most(store: TaskStore) -> None:
         await pending(store, f"{number:03}")
         await queued(store, f"{number + 1:03}")
 
-    newest = await store.newest()
-    queued_ones = await store.newest(TaskStatus.QUEUED)
+    newest = (await store.page()).tasks
+    queued_ones = (await store.page(Wanted(frozenset({TaskStatus.QUEUED})))).tasks
 
     assert [task.id for task in newest] == [f"{number:03}" for number in range(239, 139, -1)]
     assert [task.id for task in queued_ones] == [f"{number:03}" for number in range(239, 39, -2)]
@@ -105,7 +106,7 @@ async def test_a_list_may_be_of_one_status(store: TaskStore) -> None:
     await final(store, TaskStatus.FAILED, "failed")
 
     for status in TaskStatus:
-        listed = [task.id for task in await store.newest(status)]
+        listed = [task.id for task in (await store.page(Wanted(frozenset({status})))).tasks]
         assert listed == ([] if status is TaskStatus.CANCELLED else [status])
 
 
@@ -149,7 +150,7 @@ async def test_a_confirmation_of_nothing_is_harmless(store: TaskStore) -> None:
     """An id that the store does not know is not made."""
     await store.mark_queued([Dispatched("unknown", 0, START)])
 
-    assert await store.newest() == []
+    assert (await store.page()).tasks == []
 
 
 async def test_a_second_confirmation_keeps_the_first(store: TaskStore, database: Path) -> None:
@@ -242,7 +243,7 @@ async def test_a_task_that_nobody_recorded_is_recorded_by_its_claim(
     task = await store.find("foreign")
     assert task is not None
     assert task.payload == foreign.model_dump()
-    assert [task.id for task in await store.newest()] == ["foreign"]
+    assert [task.id for task in (await store.page()).tasks] == ["foreign"]
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -328,7 +329,7 @@ async def test_a_page_of_large_tasks_is_short(store: TaskStore) -> None:
     for number in range(6):
         await store.add(a_payload(str(number), data={"text": "x" * 800_000}), due_at=START)
 
-    assert [task.id for task in await store.newest()] == ["5", "4", "3"]
+    assert [task.id for task in (await store.page()).tasks] == ["5", "4", "3"]
 
 
 async def test_attempts_that_are_handed_back_are_counted(store: TaskStore) -> None:
@@ -375,7 +376,7 @@ async def test_an_unknown_task_has_no_outcome(store: TaskStore) -> None:
     """Nothing is made up for it."""
     assert not await store.settle(Settlement("unknown", 1, TaskStatus.COMPLETED, now=1000))
     assert not await store.renew(Lease("unknown", 1, START))
-    assert await store.newest() == []
+    assert (await store.page()).tasks == []
 
 
 async def test_of_outcomes_at_once_one_is_recorded(store: TaskStore, database: Path) -> None:

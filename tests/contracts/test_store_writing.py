@@ -75,7 +75,7 @@ async def test_writes_share_commits(store: TaskStore) -> None:
         await asyncio.gather(*(pending(store, str(number)) for number in range(100)))
 
     assert 1 <= len(commits) <= 5
-    assert len(await store.newest()) == 100
+    assert len((await store.page()).tasks) == 100
 
 
 async def test_what_arrives_during_a_commit_shares_the_next(store: TaskStore) -> None:
@@ -129,7 +129,7 @@ async def test_one_bad_write_does_not_fail_its_neighbours(store: TaskStore, bad:
     answers = await asyncio.gather(*(pending(store, task_id) for task_id in ids), return_exceptions=True)
 
     assert [isinstance(answer, QueryFailed) for answer in answers] == [task_id == bad for task_id in ids]
-    assert {task.id for task in await store.newest()} == {"a", "b", "c", "d", "taken"}
+    assert {task.id for task in (await store.page()).tasks} == {"a", "b", "c", "d", "taken"}
 
 
 async def test_a_refusal_comes_with_its_own_reason(store: TaskStore) -> None:
@@ -157,7 +157,7 @@ async def test_a_caller_that_goes_away_leaves_no_open_transaction(store: TaskSto
         await pending(store, "next")
 
     change(database, "DELETE FROM tasks WHERE id = 'gone'")
-    assert {task.id for task in await store.newest()} == {"neighbour", "next"}
+    assert {task.id for task in (await store.page()).tasks} == {"neighbour", "next"}
 
 
 async def test_two_processes_that_write_at_once_lose_nothing(
@@ -209,11 +209,11 @@ async def test_a_long_lock_is_told_and_passes(database: Path, monkeypatch: pytes
             )
             assert [type(answer) for answer in answers] == [StoreUnavailable] * 5
             assert "locked" in str(answers[0])
-            assert await store.newest() == []
+            assert (await store.page()).tasks == []
 
         async with asyncio.timeout(A_SECOND):
             await pending(store, "next")
-        assert [task.id for task in await store.newest()] == ["next"]
+        assert [task.id for task in (await store.page()).tasks] == ["next"]
 
 
 async def test_a_full_disk_is_told_and_passes(store: TaskStore, database: Path) -> None:
@@ -228,10 +228,10 @@ async def test_a_full_disk_is_told_and_passes(store: TaskStore, database: Path) 
     )
 
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 2
-    assert [task.id for task in await store.newest()] == ["before"]
+    assert [task.id for task in (await store.page()).tasks] == ["before"]
     _limit_pages(store, 1_000_000)
     await store.add(large, START)
-    assert [task.id for task in await store.newest()] == ["large", "before"]
+    assert [task.id for task in (await store.page()).tasks] == ["large", "before"]
     assert rows(database, "PRAGMA integrity_check") == [("ok",)]
 
 

@@ -54,7 +54,7 @@ async def test_tasks_are_published_in_the_order_of_their_handing_over(
     async with memory_broker.subscribe(inbox, channels=1, prefetch_count=1_000):
         deliveries = await inbox.expect(250)
     assert [TaskMessage.decode(delivery.body).id for delivery in deliveries] == [payload.id for payload in payloads]
-    assert len(await store.newest()) == 100
+    assert len((await store.page()).tasks) == 100
 
 
 async def test_each_task_is_published_with_its_priority(

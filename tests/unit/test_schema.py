@@ -8,7 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from taskqueue.errors import InvalidRequest
-from taskqueue.schema import LEGAL_TRANSITIONS, Task, TaskPayload, TaskRequest, TaskStatus, sources_of
+from taskqueue.schema import (
+    HIGH,
+    LEGAL_TRANSITIONS,
+    Task,
+    TaskPayload,
+    TaskRequest,
+    TaskStatus,
+    parse_batch,
+    sources_of,
+)
 
 
 def test_a_request_has_an_action_and_data() -> None:
@@ -115,6 +124,27 @@ def test_a_body_of_opening_brackets_is_refused(body: bytes) -> None:
     assert _refusal(body)
 
 
+def test_options_are_in_the_units_of_the_store() -> None:
+    """Seconds become milliseconds, a delay an instant, any priority one of two levels; a tag is a tag once."""
+    body = {"action": "a", "delay": 1.5, "timeout": 0.0001, "priority": 9, "tags": ["x", "y", "x"], "max_attempts": 2}
+
+    options = TaskRequest.parse(json.dumps(body).encode()).options(now=1_000, traceparent="trace")
+
+    assert (options.run_at, options.timeout, options.priority) == (2_500, 1, HIGH)
+    assert (options.tags, options.max_attempts, options.traceparent) == (("x", "y"), 2, "trace")
+
+
+def test_a_batch_keeps_its_order_and_names_its_first_fault() -> None:
+    """The place in the list stands before the sentence; the list has 1 to 1,000 members."""
+    assert [request.action for request in parse_batch(b'{"tasks": [{"action": "a"}, {"action": "b"}]}')] == ["a", "b"]
+
+    with pytest.raises(InvalidRequest, match=r"^tasks\[1\]: data must be an object$"):
+        parse_batch(b'{"tasks": [{"action": "a"}, {"action": "b", "data": 1}, {}]}')
+    for count in (0, 1_001):
+        with pytest.raises(InvalidRequest, match=r"^tasks must have 1 to 1000 members$"):
+            parse_batch(json.dumps({"tasks": [{"action": "a"}] * count}).encode())
+
+
 def test_a_request_cannot_be_changed() -> None:
     """What was validated stays valid."""
     request = TaskRequest(action="sum")
@@ -192,15 +222,19 @@ def _nested(opening: bytes, closing: bytes, levels: int) -> bytes:
 
 
 def _task(payload: str) -> Task:
-    return Task.model_validate(
-        {
-            "id": "a",
-            "payload": payload,
-            "status": "pending",
-            "result": None,
-            "created_at": 1,
-            "processed_at": None,
-            "attempts": 0,
-            "error": None,
-        }
+    unsaid = dict.fromkeys(
+        (
+            "result",
+            "processed_at",
+            "error",
+            "run_at",
+            "expires_at",
+            "timeout",
+            "max_attempts",
+            "progress",
+            "schedule_id",
+        )
     )
+    told = {"id": "a", "payload": payload, "status": "pending", "created_at": 1, "attempts": 0, "action": "a"}
+    more = {"priority": 0, "tags": "[]", "history": [], "timings": {"waited": None, "ran": None}}
+    return Task.model_validate({**unsaid, **told, **more})

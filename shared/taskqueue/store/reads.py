@@ -1,52 +1,20 @@
 """What is read from the store, through its read pool."""
 
 from collections.abc import Sequence
-from typing import Final
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue.schema import Task, TaskStatus
+from taskqueue.store.shown import SHOWN, task
 from taskqueue.store.tables import revision, status_of_row, tasks
 from taskqueue.store.writes import Known
-
-PAGE: Final = 100
-PAGE_CHARACTERS: Final = 2_000_000
-"""Of payloads and results on one page: each is many times as large in memory."""
-
-_ROWS_AT_ONCE: Final = 10
-
-_TASK = select(
-    tasks.c.id,
-    tasks.c.payload,
-    tasks.c.status,
-    tasks.c.result,
-    tasks.c.created_at,
-    tasks.c.processed_at,
-    (tasks.c.attempt - tasks.c.forgiven).label("attempts"),
-    tasks.c.error,
-)
 
 
 async def find(connection: AsyncConnection, task_id: str) -> Task | None:
     """The task, if it is known."""
-    row = (await connection.execute(_TASK.where(tasks.c.id == task_id))).mappings().one_or_none()
-    return _task(row) if row else None
-
-
-async def newest(connection: AsyncConnection, status: TaskStatus | None) -> Sequence[Task]:
-    """The newest tasks, newest first; of one status, or of any. 100 at most, and fewer where they are large."""
-    query = _TASK if status is None else _TASK.where(tasks.c.status == status)
-    query = query.order_by(tasks.c.accepted_at.desc()).limit(PAGE).execution_options(yield_per=_ROWS_AT_ONCE)
-    page: list[Task] = []
-    characters = 0
-    async with connection.stream(query) as rows:
-        async for row in rows.mappings():
-            page.append(_task(row))
-            characters += len(row["payload"]) + len(row["result"] or "")
-            if characters >= PAGE_CHARACTERS:
-                break
-    return page
+    row = (await connection.execute(SHOWN.where(tasks.c.id == task_id))).mappings().one_or_none()
+    return task(row) if row else None
 
 
 async def holder_of(connection: AsyncConnection, key: str) -> Known | None:
@@ -78,7 +46,3 @@ async def called_off(connection: AsyncConnection, worker: str) -> Sequence[tuple
 async def schema_revisions(connection: AsyncConnection) -> Sequence[str]:
     """The revision of the schema, as Alembic notes it."""
     return (await connection.execute(select(revision.c.version_num))).scalars().all()
-
-
-def _task(row: RowMapping) -> Task:
-    return Task.model_validate(dict(row))

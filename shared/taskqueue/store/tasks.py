@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from taskqueue.clock import Clock
 from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, StoreUnreachable
-from taskqueue.schema import NO_OPTIONS, NORMAL, Task, TaskMessage, TaskOptions, TaskPayload, TaskStatus
-from taskqueue.store import orders, reads, removal, sqlite, sweeps, writes
+from taskqueue.schema import NO_OPTIONS, NORMAL, Task, TaskMessage, TaskOptions, TaskPayload
+from taskqueue.store import orders, pages, reads, removal, sqlite, sweeps, writes
 from taskqueue.store.faults import store_errors
 from taskqueue.store.orders import Order
 from taskqueue.store.sharing import together_with
@@ -163,9 +163,11 @@ class TaskStore:
         """The task, if it is known."""
         return await self._read(lambda connection: reads.find(connection, task_id))
 
-    async def newest(self, status: TaskStatus | None = None) -> Sequence[Task]:
-        """The newest tasks, newest first; of one status, or of any. 100 at most, and fewer where they are large."""
-        return await self._read(lambda connection: reads.newest(connection, status))
+    async def page(
+        self, wanted: pages.Wanted = pages.EVERYTHING, limit: int = pages.PAGE, after: pages.Position | None = None
+    ) -> pages.Page:
+        """The newest of the tasks that are wanted, newest first, from `after` on; see `pages`."""
+        return await self._read(lambda connection: pages.page(connection, wanted, limit, after))
 
     async def check(self) -> None:
         """Returns where the database answers with the schema that this version knows; else raises SchemaUnknown."""

@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from taskqueue.errors import InvalidRequest
-from taskqueue.schema import TaskStatus
+from taskqueue_api import listing
 from taskqueue_api.acceptance import Accepted, accept, accept_all
 from taskqueue_api.collaborators import COLLABORATORS
 from taskqueue_api.requests import idempotency_key, read_body, trace_of
@@ -40,9 +40,11 @@ async def submit_batch(request: web.Request) -> web.Response:
 
 
 async def list_newest(request: web.Request) -> web.Response:
-    """`GET /tasks`: the newest tasks, of one status if the query asks for it."""
-    tasks = await request.app[COLLABORATORS].store.newest(_wanted_status(request))
-    return json_response({"tasks": tasks, "count": len(tasks)})
+    """`GET /tasks`: the newest of the tasks that the query asks for, and where to go on."""
+    wanted, limit, after = listing.wanted(request), listing.limit(request), listing.position(request)
+    page = await request.app[COLLABORATORS].store.page(wanted, limit, after)
+    content = {"tasks": page.tasks, "count": len(page.tasks)}
+    return json_response(content, headers=listing.link_to_next(request, page.next))
 
 
 async def show(request: web.Request) -> web.Response:
@@ -56,11 +58,3 @@ def _accepted_response(accepted: Accepted) -> web.Response:
     if accepted.replayed:
         headers[REPLAYED_HEADER] = "true"
     return json_response({"id": accepted.id, "status": accepted.status}, status=202, headers=headers)
-
-
-def _wanted_status(request: web.Request) -> TaskStatus | None:
-    text = request.query.get("status")
-    try:
-        return TaskStatus(text) if text else None
-    except ValueError:
-        raise InvalidRequest(f"status must be one of {', '.join(TaskStatus)}") from None
