@@ -59,6 +59,32 @@ async def test_a_fresh_folder_is_all_it_needs(start_service: StartService, datab
     assert _count(database, "completed") == 1
 
 
+async def test_its_worker_is_listed_and_data_are_checked_against_its_actions(
+    start_service: StartService, database: Path, user_actions: UserActions
+) -> None:
+    """As with services of their own: bad data are refused with a sentence, and a stop leaves no entry behind."""
+    service = _start(start_service, database, ACTIONS=MODULE)
+    async with http_client(await service.url()) as http:
+
+        async def names() -> list[str]:
+            return [each["name"] for each in (await http.get("/actions")).json["actions"]]
+
+        await eventually(names, what="the actions")
+        task_id = await http.submitted("wait")
+        await eventually(lambda: user_actions.began(task_id), what="the handler")
+        [worker] = (await http.get("/workers")).json["workers"]
+        refused = await http.post({"action": "sum", "data": {"numbers": "12"}})
+        offered = await names()
+    user_actions.go_on()
+    service.terminate()
+
+    assert offered == worker["actions"] == ["stay", "sum", "uppercase", "wait"]
+    assert worker["running"] == [task_id]
+    assert refused.is_error(400, 'data.numbers: the value is not of type "array"')
+    assert await service.ended(within=GRACE_SECONDS) == 0
+    assert rows(database, "SELECT * FROM workers") == []
+
+
 async def test_where_nothing_is_set_the_database_is_below_the_working_folder(
     start_service: StartService, tmp_path: Path
 ) -> None:

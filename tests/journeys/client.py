@@ -22,6 +22,11 @@ class Client:
             assert response.status == 202, await response.text()
             return cast("str", (await response.json())["id"])
 
+    async def refused(self, action: str, data: Mapping[str, Any]) -> tuple[int, Any]:
+        """Status and body of the answer to a task that is not accepted."""
+        async with self._session.post("/tasks", json={"action": action, "data": data}) as response:
+            return response.status, await response.json()
+
     async def post_with_patience(self, action: str, data: Mapping[str, Any], *, within: float = 60) -> str:
         """The id of a new task; asks again while the API is away."""
         async with asyncio.timeout(within):

@@ -7,9 +7,12 @@ import pytest
 
 from tests.journeys.client import Client
 from tests.journeys.systems import System
+from tests.support.eventually import eventually
 
 THOUSAND = 1_000
 POSTING_AT_ONCE = 20
+TOO_MUCH = {"numbers": [1e308, 1e308]}
+"""Their sum is infinite, which JSON cannot say."""
 
 
 @pytest.mark.parametrize(
@@ -40,13 +43,37 @@ async def test_a_posted_task_is_completed_with_its_result(
     assert task["processed_at"] >= task["created_at"]
 
 
-async def test_data_that_an_action_cannot_take_ends_the_task_at_once_with_a_sentence(client: Client) -> None:
+async def test_data_that_an_action_cannot_take_are_refused_with_a_sentence(client: Client) -> None:
+    """Once the API has heard of the worker, and what its actions take; then the task is not accepted."""
+
+    async def listed() -> bool:
+        return "sum" in [each["name"] for each in (await client.get("/actions"))["actions"]]
+
+    await eventually(listed, within=30, what="the action in the catalogue")
+
+    status, answer = await client.refused("sum", {"numbers": ["one"]})
+    assert status == 400
+    assert answer["error"].startswith("data.numbers.0: ")
+
+
+async def test_live_workers_are_listed(client: Client) -> None:
+    """With their actions and what they are at."""
+    workers = (await client.get("/workers"))["workers"]
+
+    assert workers
+    for worker in workers:
+        assert worker["actions"] == ["sum", "uppercase"]
+        assert worker["started_at"] <= worker["seen_at"]
+        assert isinstance(worker["running"], list)
+
+
+async def test_a_result_that_is_no_json_ends_the_task_at_once_with_a_sentence(client: Client) -> None:
     """A task that can never succeed is not tried again."""
-    task_id = await client.post("sum", {"numbers": ["one"]})
+    task_id = await client.post("sum", TOO_MUCH)
 
     task = await client.finished(task_id)
     assert (task["status"], task["attempts"], task["result"]) == ("failed", 1, None)
-    assert task["error"].startswith("data.numbers.0")
+    assert task["error"].startswith("the handler's result is not JSON")
 
 
 async def test_the_list_shows_the_newest_tasks_first(client: Client) -> None:
@@ -60,7 +87,7 @@ async def test_the_list_shows_the_newest_tasks_first(client: Client) -> None:
 async def test_the_list_can_be_narrowed_to_a_status(client: Client) -> None:
     """GET /tasks?status= answers tasks of that status alone."""
     await client.finished(await client.post("sum", {}))
-    await client.finished(await client.post("sum", {"numbers": "no list"}))
+    await client.finished(await client.post("sum", TOO_MUCH))
 
     for status in ("completed", "failed"):
         page = await client.get(f"/tasks?status={status}")

@@ -59,6 +59,7 @@ NewTask = tuple[TaskPayload, int, TaskOptions]
 
 
 def _new_task(collaborators: Collaborators, request: TaskRequest, traceparent: str | None) -> NewTask:
+    collaborators.catalogue.check(request.action, request.data)
     now = collaborators.clock()
     options = request.options(now, traceparent)
     due_at = options.run_at if options.run_at is not None else now + milliseconds(DISPATCH_LEASE_SECONDS)

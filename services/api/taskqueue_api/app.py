@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
-from taskqueue_api.endpoints import health, orders, tasks
+from taskqueue_api.endpoints import health, orders, tasks, workers
 from taskqueue_api.problems import answer_problems
 from taskqueue_api.requests import MAX_BODY_BYTES, identify_request
 from taskqueue_api.responses import dress_response
@@ -23,6 +23,8 @@ def create_app(collaborators: Collaborators) -> web.Application:
             web.delete("/tasks/{id}", orders.delete),
             web.post("/tasks/{id}/cancel", orders.cancel),
             web.post("/tasks/{id}/retry", orders.retry),
+            web.get("/actions", workers.list_actions),
+            web.get("/workers", workers.list_workers),
             web.get("/livez", health.live),
             web.get("/readyz", health.ready),
         ]

@@ -10,6 +10,7 @@ from taskqueue.clock import Clock
 from taskqueue.dispatch import Dispatcher
 from taskqueue.store.tasks import TaskStore
 from taskqueue_api.budget import ByteBudget
+from taskqueue_api.catalogue import Catalogue
 
 BODIES_AT_WORK: Final = 2 * 1024 * 1024
 """Bytes of bodies that are parsed and recorded at once: 40 times as large in memory, if their senders mean harm."""
@@ -25,6 +26,11 @@ class Collaborators:
     clock: Clock
     draining: bool = False
     bodies: ByteBudget = field(default_factory=lambda: ByteBudget(BODIES_AT_WORK))
+    catalogue: Catalogue = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The catalogue is of this store."""
+        self.catalogue = Catalogue(self.store)
 
 
 COLLABORATORS: Final = web.AppKey("collaborators", Collaborators)

@@ -30,13 +30,14 @@ async def serving(collaborators: Collaborators, settings: HttpSettings) -> Async
     runner = web.AppRunner(create_app(collaborators), shutdown_timeout=settings.shutdown_grace_seconds / 2)
     await runner.setup()
     try:
-        with closing(await _listen(runner, settings)) as listener:
-            port: int = listener.sockets[0].getsockname()[1]
-            events.emit(events.STARTED, service="api", host=settings.host, port=port)
-            try:
-                yield port
-            finally:
-                collaborators.draining = True
+        async with collaborators.catalogue.kept_fresh():
+            with closing(await _listen(runner, settings)) as listener:
+                port: int = listener.sockets[0].getsockname()[1]
+                events.emit(events.STARTED, service="api", host=settings.host, port=port)
+                try:
+                    yield port
+                finally:
+                    collaborators.draining = True
     finally:
         await runner.cleanup()
 

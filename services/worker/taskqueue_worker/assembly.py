@@ -12,6 +12,7 @@ from taskqueue_worker.discovery import discover
 from taskqueue_worker.execution import Execution
 from taskqueue_worker.handling import Handling
 from taskqueue_worker.ledger import Ledger
+from taskqueue_worker.presence import Presence
 from taskqueue_worker.running import RunningAttempts
 from taskqueue_worker.settings import WorkSettings
 from taskqueue_worker.threads import Threads
@@ -28,7 +29,8 @@ def assemble_worker(
     threads = Threads()
     handling = Handling(registry, running, threads, clock, settings.task_timeout_seconds)
     ledger = Ledger(store, clock, worker_name(), registry, settings)
-    return Worker(broker, Execution(ledger, handling, deliveries), running, threads, settings)
+    presence = Presence(store, clock, worker_name(), settings.channels * settings.prefetch_count, registry)
+    return Worker(broker, Execution(ledger, handling, deliveries), running, threads, presence, settings)
 
 
 def worker_name() -> str:

@@ -8,6 +8,7 @@ from taskqueue.broker.contract import Broker, Delivery, Subscription
 from taskqueue.errors import WorkerExhausted
 from taskqueue_worker.execution import Execution
 from taskqueue_worker.outcomes import HandedBack
+from taskqueue_worker.presence import Presence
 from taskqueue_worker.running import RunningAttempts
 from taskqueue_worker.settings import WorkSettings
 from taskqueue_worker.threads import Threads
@@ -19,13 +20,20 @@ HAND_BACK_SHARE: Final = 0.25
 class Worker:
     """Performs tasks from the broker, as many at once as the broker lets it hold."""
 
-    def __init__(
-        self, broker: Broker, execution: Execution, running: RunningAttempts, threads: Threads, settings: WorkSettings
+    def __init__(  # noqa: PLR0913, PLR0917 - what a worker is made of; assembly alone makes one
+        self,
+        broker: Broker,
+        execution: Execution,
+        running: RunningAttempts,
+        threads: Threads,
+        presence: Presence,
+        settings: WorkSettings,
     ) -> None:
         self._broker = broker
         self._execution = execution
         self._running = running
         self._threads = threads
+        self._presence = presence
         self._settings = settings
         self._executions: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
@@ -46,9 +54,12 @@ class Worker:
             asyncio.create_task(self._running.watch(), name="watch"),
         ]
         try:
-            async with self._broker.subscribe(
-                self._receive, channels=settings.channels, prefetch_count=settings.prefetch_count
-            ) as self._subscription:
+            async with (
+                self._presence.shown(),
+                self._broker.subscribe(
+                    self._receive, channels=settings.channels, prefetch_count=settings.prefetch_count
+                ) as self._subscription,
+            ):
                 events.emit(events.STARTED, service="worker", channels=settings.channels)
                 await _either(stop, self._threads.exhausted)
                 await self._subscription.stop()

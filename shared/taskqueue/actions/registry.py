@@ -1,6 +1,6 @@
 """Which actions a worker has. Two of one name are a mistake, and refused."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from taskqueue.actions.contract import Action
@@ -27,6 +27,11 @@ class Registry:
     def find(self, name: str) -> Action | None:
         """The action of this name, or the fallback, if there is one."""
         return self._actions.get(name, self._fallback)
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """All actions, by name."""
+        return [self._actions[name] for name in self.names]
 
     @property
     def names(self) -> list[str]:

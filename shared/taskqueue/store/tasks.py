@@ -1,6 +1,6 @@
 """The store: what the rest of the system may do with tasks. Every method raises StoreUnavailable or QueryFailed."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from taskqueue.clock import Clock
 from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, StoreUnreachable
 from taskqueue.schema import NO_OPTIONS, NORMAL, Task, TaskMessage, TaskOptions, TaskPayload
-from taskqueue.store import orders, pages, reads, removal, sqlite, sweeps, writes
+from taskqueue.store import orders, pages, reads, removal, roster, sqlite, sweeps, writes
 from taskqueue.store.faults import store_errors
 from taskqueue.store.orders import Order
 from taskqueue.store.sharing import together_with
@@ -168,6 +168,32 @@ class TaskStore:
     ) -> pages.Page:
         """The newest of the tasks that are wanted, newest first, from `after` on; see `pages`."""
         return await self._read(lambda connection: pages.page(connection, wanted, limit, after))
+
+    async def enter_worker(
+        self, name: str, started_at: int, concurrency: int, actions: Mapping[str, roster.OfferedAction]
+    ) -> None:
+        """Enters a worker that started at `started_at` (ms) in the roster, with the actions that it offers."""
+        await self._write(roster.enter, roster.Entry(name, started_at, self._clock(), concurrency, actions))
+
+    async def keep_worker(self, name: str, started_at: int) -> bool:
+        """Notes that a worker is there; False where the roster has no such entry."""
+        return await self._write(roster.keep, roster.Presence(name, started_at, self._clock()))
+
+    async def remove_worker(self, name: str, started_at: int) -> None:
+        """Removes a worker that stops from the roster."""
+        await self._write(roster.leave, roster.Presence(name, started_at, self._clock()))
+
+    async def roll_call(self) -> frozenset[tuple[str, int]]:
+        """Name and `started_at` (ms) of every live worker."""
+        return await self._read(lambda connection: roster.roll_call(connection, self._clock()))
+
+    async def live_workers(self) -> Sequence[roster.LiveWorker]:
+        """The live workers, by name, and what they offer."""
+        return await self._read(lambda connection: roster.live_workers(connection, self._clock()))
+
+    async def running_by_worker(self) -> Mapping[str, Sequence[str]]:
+        """The ids of running tasks by the name of their worker."""
+        return await self._read(roster.running_by_worker)
 
     async def check(self) -> None:
         """Returns where the database answers with the schema that this version knows; else raises SchemaUnknown."""
