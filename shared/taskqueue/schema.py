@@ -103,21 +103,50 @@ class TaskOptions(_Frozen):
 NO_OPTIONS: Final = TaskOptions()
 
 
-class TaskRequest(_Frozen):
-    """What a client asks for: the body of `POST /tasks`. Members that it does not know are left aside.
+class WorkRequest(_Frozen):
+    """What a client asks for, at once or by a schedule. Members that it does not know are left aside.
 
-    `delay` and `timeout` are in seconds; `run_at` and `expires_at` are RFC 3339, and become milliseconds.
+    `timeout` is in seconds.
     """
 
     action: str = Field(min_length=1, max_length=MAX_ACTION_CHARACTERS)
     data: dict[str, Any] = Field(default_factory=dict)
-    delay: float | None = Field(default=None, ge=0, le=MAX_DELAY_SECONDS)
-    run_at: Instant | None = None
     timeout: float | None = Field(default=None, gt=0, le=MAX_TIMEOUT_SECONDS)
     max_attempts: int | None = Field(default=None, ge=1, le=MAX_ATTEMPTS_ASKED)
     priority: int = Field(default=NORMAL, ge=0, le=9)
-    expires_at: Instant | None = None
     tags: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """The request in `body`. Raises InvalidRequest with a sentence for the client."""
+        return cls.of(decode_object(body))
+
+    @classmethod
+    def of(cls, members: dict[str, Any]) -> Self:
+        """The request that has these members. Raises InvalidRequest with a sentence for the client."""
+        if members.get("action") in (None, ""):
+            raise InvalidRequest("action required")
+        try:
+            return cls.model_validate(members, strict=True)
+        except ValidationError as error:
+            raise InvalidRequest(_first_fault(error)) from error
+
+    def base_options(self) -> TaskOptions:
+        """The options that do not depend on the present instant."""
+        return TaskOptions(
+            priority=HIGH if self.priority >= HIGH else NORMAL,
+            timeout=None if self.timeout is None else max(1, milliseconds(self.timeout)),
+            max_attempts=self.max_attempts,
+            tags=tuple(dict.fromkeys(self.tags)),
+        )
+
+
+class TaskRequest(WorkRequest):
+    """The body of `POST /tasks`. `delay` is in seconds; `run_at` and `expires_at` are RFC 3339, and become ms."""
+
+    delay: float | None = Field(default=None, ge=0, le=MAX_DELAY_SECONDS)
+    run_at: Instant | None = None
+    expires_at: Instant | None = None
 
     @model_validator(mode="after")
     def _is_of_one_mind(self) -> Self:
@@ -130,35 +159,17 @@ class TaskRequest(_Frozen):
         run_at = self.run_at if self.delay is None else now + milliseconds(self.delay)
         if self.expires_at is not None and self.expires_at <= max(now, run_at or now):
             raise InvalidRequest("expires_at must be later than the time at which the task may start")
-        return TaskOptions(
-            priority=HIGH if self.priority >= HIGH else NORMAL,
-            timeout=None if self.timeout is None else max(1, milliseconds(self.timeout)),
-            max_attempts=self.max_attempts,
-            run_at=run_at if run_at is not None and run_at > now else None,
-            expires_at=self.expires_at,
-            tags=tuple(dict.fromkeys(self.tags)),
-            traceparent=traceparent,
-        )
-
-    @classmethod
-    def parse(cls, body: bytes) -> "TaskRequest":
-        """The request in `body`. Raises InvalidRequest with a sentence for the client."""
-        return cls.of(_decode_object(body))
-
-    @classmethod
-    def of(cls, members: dict[str, Any]) -> "TaskRequest":
-        """The request that has these members. Raises InvalidRequest with a sentence for the client."""
-        if members.get("action") in (None, ""):
-            raise InvalidRequest("action required")
-        try:
-            return cls.model_validate(members, strict=True)
-        except ValidationError as error:
-            raise InvalidRequest(_first_fault(error)) from error
+        timing = {
+            "run_at": run_at if run_at is not None and run_at > now else None,
+            "expires_at": self.expires_at,
+            "traceparent": traceparent,
+        }
+        return self.base_options().model_copy(update=timing)
 
 
 def parse_batch(body: bytes) -> Sequence[TaskRequest]:
     """The requests in the body of `POST /tasks/batch`, in order. Raises InvalidRequest, naming the first bad one."""
-    items = _decode_object(body).get("tasks")
+    items = decode_object(body).get("tasks")
     if not isinstance(items, list):
         raise InvalidRequest("tasks must be a list")
     if not 1 <= len(items) <= MAX_BATCH:
@@ -190,7 +201,7 @@ class TaskPayload(_Frozen):
     created_at: int
 
     @classmethod
-    def new(cls, request: TaskRequest, created_at: int) -> "TaskPayload":
+    def new(cls, request: WorkRequest, created_at: int) -> "TaskPayload":
         """A task of its own for `request`, under a new random id."""
         return cls(id=str(uuid4()), action=request.action, data=request.data, created_at=created_at)
 
@@ -240,7 +251,7 @@ class TaskMessage(_Frozen):
         if len(body) > MAX_MESSAGE_BYTES:
             raise UnreadableMessage(f"the message is larger than {MAX_MESSAGE_BYTES} bytes")
         try:
-            members = _decode_object(body)
+            members = decode_object(body)
         except InvalidRequest as error:
             raise UnreadableMessage(str(error)) from error
         version = members.get("v", MESSAGE_VERSION)
@@ -294,7 +305,8 @@ class Task(_Frozen):
     timings: Timings
 
 
-def _decode_object(body: bytes) -> dict[str, Any]:
+def decode_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`. Raises InvalidRequest with a sentence for the client."""
     try:
         value = jsontext.decode(body)
     except jsontext.InvalidJSON as error:

@@ -78,6 +78,7 @@ class Sweep:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self._bring_due, SWEEP_SECONDS))
             group.create_task(self._repeat(self._find_lost, SEARCH_SECONDS))
+            group.create_task(self._repeat(self._tick_schedules, SWEEP_SECONDS))
 
     async def _bring_due(self) -> None:
         while await self._bring_some() == SWEEP_LIMIT:
@@ -94,6 +95,13 @@ class Sweep:
         if taken.failed:
             events.emit(events.WORKER_LOST, task_ids=list(taken.failed))
         return len(taken.ready)
+
+    async def _tick_schedules(self) -> None:
+        made = await self._store.tick_schedules(milliseconds(DISPATCH_LEASE_SECONDS))
+        for ready in made:
+            self._dispatcher.hand_over(ready)
+        if made:
+            events.emit(events.SCHEDULED, tasks=len(made))
 
     async def _find_lost(self) -> None:
         now = self._clock()

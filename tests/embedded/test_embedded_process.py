@@ -85,6 +85,23 @@ async def test_its_worker_is_listed_and_data_are_checked_against_its_actions(
     assert rows(database, "SELECT * FROM workers") == []
 
 
+async def test_a_schedule_makes_tasks_that_are_completed(start_service: StartService, database: Path) -> None:
+    """Again and again, and after a restart still."""
+    settings = {"SIMULATED_WORK_SECONDS": 0}
+    service = _start(start_service, database, **settings)
+    async with http_client(await service.url()) as http:
+        created = await http.ask("POST", "/schedules", b'{"action": "sum", "data": {"numbers": [1, 2]}, "interval": 1}')
+        assert created.status == 201
+        await eventually(lambda: _count(database, "completed") >= 2, what="two ticks")
+    service.kill()
+    before = _count(database, "completed")
+
+    service = _start(start_service, database, **settings)
+    await eventually(lambda: _count(database, "completed") >= before + 2, within=60, what="two more ticks")
+
+    assert rows(database, "SELECT DISTINCT result FROM tasks WHERE status = 'completed'") == [('{"output":3}',)]
+
+
 async def test_where_nothing_is_set_the_database_is_below_the_working_folder(
     start_service: StartService, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
-from taskqueue_api.endpoints import health, orders, tasks, workers
+from taskqueue_api.endpoints import health, orders, schedules, tasks, workers
 from taskqueue_api.problems import answer_problems
 from taskqueue_api.requests import MAX_BODY_BYTES, identify_request
 from taskqueue_api.responses import dress_response
@@ -25,6 +25,14 @@ def create_app(collaborators: Collaborators) -> web.Application:
             web.post("/tasks/{id}/retry", orders.retry),
             web.get("/actions", workers.list_actions),
             web.get("/workers", workers.list_workers),
+            web.post("/schedules", schedules.create),
+            web.get("/schedules", schedules.list_all),
+            web.get("/schedules/{id}", schedules.show),
+            web.patch("/schedules/{id}", schedules.change),
+            web.delete("/schedules/{id}", schedules.delete),
+            web.post("/schedules/{id}/pause", schedules.pause),
+            web.post("/schedules/{id}/resume", schedules.resume),
+            web.post("/schedules/{id}/run", schedules.run_now),
             web.get("/livez", health.live),
             web.get("/readyz", health.ready),
         ]

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from taskqueue.clock import Clock
 from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, StoreUnreachable
+from taskqueue.schedule import Schedule
 from taskqueue.schema import NO_OPTIONS, NORMAL, Task, TaskMessage, TaskOptions, TaskPayload
-from taskqueue.store import orders, pages, reads, removal, roster, sqlite, sweeps, writes
+from taskqueue.store import orders, pages, reads, removal, roster, schedules, sqlite, sweeps, writes
 from taskqueue.store.faults import store_errors
 from taskqueue.store.orders import Order
 from taskqueue.store.sharing import together_with
@@ -44,9 +45,17 @@ class TaskStore:
         self._clock = clock
         self._last_stamp = 0
 
-    async def add(self, payload: TaskPayload, due_at: int, options: TaskOptions = NO_OPTIONS) -> None:
+    async def add(
+        self,
+        payload: TaskPayload,
+        due_at: int,
+        options: TaskOptions = NO_OPTIONS,
+        *,
+        schedule_id: str | None = None,
+    ) -> None:
         """Records a new task; it is on disk when this returns. It is due at `due_at` (ms) if nothing happens first."""
-        await self._write(writes.add, writes.NewTask(payload, self._stamp(), due_at, options))
+        new = writes.NewTask(payload, self._stamp(), due_at, options, schedule_id=schedule_id)
+        await self._write(writes.add, new)
 
     async def add_once(
         self, payload: TaskPayload, due_at: int, options: TaskOptions, *, key: str, fingerprint: str
@@ -118,6 +127,34 @@ class TaskStore:
             lost = sweeps.Lost(priority, made_before, self._clock(), REQUEUE_LIMIT)
             requeued += await self._write(sweeps.requeue_lost, lost)
         return requeued
+
+    async def tick_schedules(self, lease: int) -> Sequence[sweeps.Ready]:
+        """Makes the tasks of schedules that are due; they are the caller's to dispatch for `lease` ms."""
+        now = self._clock()
+        if not await self._read(lambda connection: schedules.anything_ticks(connection, now)):
+            return []
+        stamps = [self._stamp() for _ in range(schedules.TICKS_AT_ONCE)]
+        return await self._write(schedules.tick, schedules.Tick(now, now + lease, stamps))
+
+    async def keep_schedule(self, schedule: schedules.Kept) -> None:
+        """Records a new schedule."""
+        await self._write(schedules.keep, schedule)
+
+    async def change_schedule(self, schedule: schedules.Kept) -> bool:
+        """Records a schedule anew; False where there is none of that id."""
+        return await self._write(schedules.change, schedule)
+
+    async def forget_schedule(self, schedule_id: str) -> bool:
+        """Deletes a schedule; False where there is none."""
+        return await self._write(schedules.forget, schedule_id)
+
+    async def find_schedule(self, schedule_id: str) -> Schedule | None:
+        """The schedule, if it is known."""
+        return await self._read(lambda connection: schedules.find(connection, schedule_id))
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """Schedules, oldest first; 1,000 at most."""
+        return await self._read(schedules.listed)
 
     async def resume(self) -> int:
         """Makes all that a former process left unfinished due at once. Only while no other process is at work."""

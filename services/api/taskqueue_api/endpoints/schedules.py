@@ -1,0 +1,103 @@
+"""`/schedules`: what is to be done again and again."""
+
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import web
+
+from taskqueue.clock import milliseconds
+from taskqueue.dispatch import DISPATCH_LEASE_SECONDS
+from taskqueue.schedule import Schedule, ScheduleRequest
+from taskqueue.schema import TaskPayload, TaskStatus, decode_object
+from taskqueue.store.schedules import Kept
+from taskqueue.store.sweeps import Ready
+from taskqueue_api.collaborators import COLLABORATORS
+from taskqueue_api.requests import read_body
+from taskqueue_api.responses import error_response, json_response
+
+
+async def create(request: web.Request) -> web.Response:
+    """`POST /schedules`: it is on disk before the 201."""
+    asked = ScheduleRequest.parse(await read_body(request))
+    collaborators = request.app[COLLABORATORS]
+    now = collaborators.clock()
+    # To the second, as clients see it: intervals count from there.
+    kept = Kept(str(uuid4()), asked, now, asked.first_after(now, now // 1000 * 1000))
+    await collaborators.store.keep_schedule(kept)
+    return await _answer(request, kept.id, 201)
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """`GET /schedules`: oldest first."""
+    found = await request.app[COLLABORATORS].store.schedules()
+    return json_response({"schedules": [_shown(schedule) for schedule in found], "count": len(found)})
+
+
+async def show(request: web.Request) -> web.Response:
+    """`GET /schedules/{id}`: one schedule."""
+    return await _answer(request, request.match_info["id"])
+
+
+async def change(request: web.Request) -> web.Response:
+    """`PATCH /schedules/{id}`: the members that are sent take the place of what was."""
+    return await _change(request, decode_object(await read_body(request)))
+
+
+async def pause(request: web.Request) -> web.Response:
+    """`POST /schedules/{id}/pause`: no further tick."""
+    return await _change(request, {"paused": True})
+
+
+async def resume(request: web.Request) -> web.Response:
+    """`POST /schedules/{id}/resume`: on with the next tick from now; what a pause left out is not made up for."""
+    return await _change(request, {"paused": False})
+
+
+async def delete(request: web.Request) -> web.Response:
+    """`DELETE /schedules/{id}`: no further tick; the tasks that it made stay."""
+    forgotten = await request.app[COLLABORATORS].store.forget_schedule(request.match_info["id"])
+    return web.Response(status=204) if forgotten else _not_found()
+
+
+async def run_now(request: web.Request) -> web.Response:
+    """`POST /schedules/{id}/run`: one task more, at once; the ticks stay where they are."""
+    collaborators = request.app[COLLABORATORS]
+    schedule = await collaborators.store.find_schedule(request.match_info["id"])
+    if schedule is None:
+        return _not_found()
+    now = collaborators.clock()
+    payload, options = TaskPayload.new(schedule, created_at=now // 1000), schedule.base_options()
+    due_at = now + milliseconds(DISPATCH_LEASE_SECONDS)
+    await collaborators.store.add(payload, due_at, options, schedule_id=schedule.id)
+    collaborators.dispatcher.hand_over(Ready(payload, attempt=0, priority=options.priority))
+    answer = {"id": payload.id, "status": TaskStatus.QUEUED}
+    return json_response(answer, status=202, headers={"Location": f"/tasks/{payload.id}"})
+
+
+async def _change(request: web.Request, changes: dict[str, Any]) -> web.Response:
+    collaborators = request.app[COLLABORATORS]
+    schedule = await collaborators.store.find_schedule(request.match_info["id"])
+    if schedule is None:
+        return _not_found()
+    asked = schedule.changed(changes)
+    created_at = schedule.created_at * 1000
+    kept = Kept(schedule.id, asked, created_at, asked.first_after(collaborators.clock(), created_at))
+    if not await collaborators.store.change_schedule(kept):
+        return _not_found()
+    return await _answer(request, schedule.id)
+
+
+async def _answer(request: web.Request, schedule_id: str, status: int = 200) -> web.Response:
+    schedule = await request.app[COLLABORATORS].store.find_schedule(schedule_id)
+    if schedule is None:
+        return _not_found()
+    headers = {"Location": f"/schedules/{schedule_id}"} if status == 201 else None  # noqa: PLR2004 - Created
+    return json_response(_shown(schedule), status, headers)
+
+
+def _shown(schedule: Schedule) -> dict[str, Any]:
+    return {"id": schedule.id, **schedule.model_dump(exclude={"id"})}
+
+
+def _not_found() -> web.Response:
+    return error_response("schedule not found", 404)

@@ -1,0 +1,172 @@
+"""Schedules on disk. A tick makes its task and moves the schedule on in one transaction: exactly one task a tick.
+
+Any process may find that a schedule is due. The transaction holds the write lock, so the second one finds that it has
+moved on already.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic_core import from_json, to_json
+from sqlalchemy import Connection, Row, and_, case, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from taskqueue import events
+from taskqueue.errors import InvalidRequest
+from taskqueue.schedule import Schedule, ScheduleRequest, makes_task
+from taskqueue.schema import TaskPayload
+from taskqueue.store.sweeps import Ready
+from taskqueue.store.tables import schedules
+from taskqueue.store.writes import NewTask, add
+
+TICKS_AT_ONCE: Final = 50
+PAGE: Final = 1_000
+_RECURRENCE: Final = ("cron", "interval", "timezone", "paused")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A schedule to record, or to record anew. Instants in ms."""
+
+    id: str
+    request: ScheduleRequest
+    created_at: int
+    next_at: int | None
+
+
+def keep(connection: Connection, items: Sequence[Kept]) -> Sequence[None]:
+    """Records new schedules."""
+    connection.execute(
+        insert(schedules),
+        [{"id": item.id, "created_at": item.created_at // 1000, **_columns(item)} for item in items],
+    )
+    return [None] * len(items)
+
+
+def change(connection: Connection, items: Sequence[Kept]) -> Sequence[bool]:
+    """Records schedules anew; False where there is none of that id.
+
+    A next tick stands where nothing about it has changed: one that is due this very moment must not get lost.
+    """
+    return [_change(connection, item) for item in items]
+
+
+def _change(connection: Connection, item: Kept) -> bool:
+    columns = _columns(item)
+    recurs_as_before = and_(*(schedules.c[name].is_not_distinct_from(columns[name]) for name in _RECURRENCE))
+    columns["next_at"] = case((recurs_as_before, schedules.c.next_at), else_=columns["next_at"])
+    changed = connection.execute(update(schedules).where(schedules.c.id == item.id).values(**columns))
+    return changed.rowcount > 0
+
+
+def forget(connection: Connection, items: Sequence[str]) -> Sequence[bool]:
+    """Deletes the schedules of these ids; False where there is none. The tasks that it made stay."""
+    return [connection.execute(delete(schedules).where(schedules.c.id == item)).rowcount > 0 for item in items]
+
+
+def _columns(item: Kept) -> dict[str, Any]:
+    request = item.request
+    recurrence = request.recurrence(item.created_at)
+    return {
+        "action": request.action,
+        "data": to_json(request.data).decode(),
+        "options": to_json(request.stored_options()).decode(),
+        "cron": recurrence.cron,
+        "interval": recurrence.interval,
+        "timezone": request.timezone,
+        "missed": request.missed,
+        "paused": int(request.paused),
+        "next_at": item.next_at,
+    }
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Asks, at `now`, for the tasks of due schedules, which are their maker's to dispatch until `lease_until` (ms).
+
+    `stamps` are the instants of acceptance (µs) that they may have.
+    """
+
+    now: int
+    lease_until: int
+    stamps: Sequence[int]
+
+
+def tick(connection: Connection, items: Sequence[Tick]) -> Sequence[list[Ready]]:
+    """Makes the tasks of schedules that are due, and moves these on; answers the tasks."""
+    return [_tick(connection, item) for item in items]
+
+
+def _tick(connection: Connection, item: Tick) -> list[Ready]:
+    due = connection.execute(
+        select(schedules)
+        .where(schedules.c.next_at <= item.now, schedules.c.paused == 0)
+        .order_by(schedules.c.next_at)
+        .limit(len(item.stamps))
+    ).all()
+    made = [_tick_one(connection, row, item, stamp) for row, stamp in zip(due, item.stamps, strict=False)]
+    return [ready for ready in made if ready is not None]
+
+
+def _tick_one(connection: Connection, row: Row[Any], item: Tick, stamp: int) -> Ready | None:
+    """A schedule that cannot be read any more stops, and stops no other."""
+    moved = update(schedules).where(schedules.c.id == row.id)
+    try:
+        request = _schedule(row)
+        recurrence = request.recurrence(row.created_at * 1000)
+        next_at = recurrence.next_after(item.now)
+        wanted = makes_task(recurrence, row.next_at, item.now, request.missed)
+    except (InvalidRequest, ValueError) as error:
+        events.emit(events.SCHEDULE_STOPPED, schedule_id=row.id, reason=str(error))
+        connection.execute(moved.values(next_at=None))
+        return None
+    if not wanted:
+        connection.execute(moved.values(next_at=next_at))
+        return None
+    payload = TaskPayload.new(request, created_at=item.now // 1000)
+    options = request.base_options()
+    add(connection, [NewTask(payload, stamp, item.lease_until, options, schedule_id=row.id)])
+    connection.execute(moved.values(next_at=next_at, last_at=row.next_at, last_task_id=payload.id))
+    return Ready(payload, 0, len(row.data), options.priority)
+
+
+async def anything_ticks(connection: AsyncConnection, now: int) -> bool:
+    """Whether a schedule is due at `now` (ms)."""
+    due = select(schedules.c.id).where(schedules.c.next_at <= now).limit(1)
+    return (await connection.execute(due)).first() is not None
+
+
+async def find(connection: AsyncConnection, schedule_id: str) -> Schedule | None:
+    """The schedule, if it is known."""
+    row = (await connection.execute(select(schedules).where(schedules.c.id == schedule_id))).one_or_none()
+    return _schedule(row) if row else None
+
+
+async def listed(connection: AsyncConnection) -> Sequence[Schedule]:
+    """Schedules, oldest first; 1,000 at most."""
+    query = select(schedules).order_by(schedules.c.created_at, schedules.c.id).limit(PAGE)
+    return [_schedule(row) for row in await connection.execute(query)]
+
+
+def _schedule(row: Row[Any]) -> Schedule:
+    members = {
+        **from_json(row.options),
+        "id": row.id,
+        "action": row.action,
+        "data": from_json(row.data),
+        "cron": row.cron,
+        "interval": None if row.interval is None else row.interval / 1000,
+        "timezone": row.timezone,
+        "missed": row.missed,
+        "paused": bool(row.paused),
+        "created_at": row.created_at,
+        "next_at": _seconds(row.next_at),
+        "last_at": _seconds(row.last_at),
+        "last_task_id": row.last_task_id,
+    }
+    return Schedule.model_validate(members)
+
+
+def _seconds(instant: int | None) -> int | None:
+    return None if instant is None else instant // 1000

@@ -1,0 +1,131 @@
+"""`/schedules` over HTTP."""
+
+import json
+from typing import Any
+
+import pytest
+
+from taskqueue.clock import system_clock
+from tests.api.conftest import Api
+from tests.support.database import change, rows
+from tests.support.http import Answer
+
+DAILY = {"action": "sum", "data": {"numbers": [1, 2]}, "cron": "0 3 * * *", "timezone": "Europe/Berlin"}
+
+
+async def _create(api: Api, asked: dict[str, Any]) -> Answer:
+    return await api.http.ask("POST", "/schedules", json.dumps(asked).encode())
+
+
+async def _patch(api: Api, path: str, changes: dict[str, Any]) -> Answer:
+    return await api.http.ask("PATCH", path, json.dumps(changes).encode())
+
+
+async def test_a_schedule_is_created_listed_and_shown(api: Api) -> None:
+    """With everything that was asked for, and when it comes next."""
+    created = await _create(api, {**DAILY, "priority": 5, "tags": ["nightly"]})
+
+    assert created.status == 201
+    schedule = created.json
+    assert created.headers["Location"] == f"/schedules/{schedule['id']}"
+    asked = {name: schedule[name] for name in DAILY}
+    assert asked == DAILY
+    assert (schedule["missed"], schedule["paused"], schedule["priority"], schedule["tags"]) == (
+        "run",
+        False,
+        5,
+        ["nightly"],
+    )
+    assert 0 < schedule["next_at"] - system_clock() // 1000 <= 90_000
+    assert (schedule["last_at"], schedule["last_task_id"]) == (None, None)
+    assert (await api.http.get(f"/schedules/{schedule['id']}")).json == schedule
+    assert (await api.http.get("/schedules")).json == {"schedules": [schedule], "count": 1}
+
+
+@pytest.mark.parametrize(
+    ("members", "sentence"),
+    [
+        ({"cron": None}, "either cron or interval is required, and not both"),
+        ({"cron": "99 * * * *"}, "cron '99 * * * *': Bad minute"),
+        ({"timezone": "Nowhere"}, "timezone 'Nowhere' is not known: it must be a name such as Europe/Berlin"),
+        ({"action": ""}, "action required"),
+        ({"data": []}, "data must be an object"),
+    ],
+)
+async def test_a_bad_schedule_is_refused(api: Api, members: dict[str, Any], sentence: str) -> None:
+    """When it is created, and when it is changed; nothing is recorded."""
+    assert (await _create(api, {**DAILY, **members})).is_error(400, sentence)
+    assert rows(api.database, "SELECT id FROM schedules") == []
+    path = (await _create(api, DAILY)).headers["Location"]
+    before = (await api.http.get(path)).json
+
+    assert (await _patch(api, path, members)).is_error(400, sentence)
+
+    assert (await api.http.get(path)).json == before
+
+
+async def test_a_schedule_is_changed_in_part(api: Api) -> None:
+    """What is not sent stays; an interval takes the place of a cron expression."""
+    path = (await _create(api, DAILY)).headers["Location"]
+
+    changed = await _patch(api, path, {"interval": 60, "data": {"numbers": []}})
+
+    schedule = changed.json
+    assert changed.status == 200
+    assert (schedule["cron"], schedule["interval"], schedule["action"]) == (None, 60, "sum")
+    assert schedule["data"] == {"numbers": []}
+    assert 0 <= schedule["next_at"] - system_clock() // 1000 <= 61
+
+
+async def test_a_schedule_is_paused_and_resumed(api: Api) -> None:
+    """A paused one has no next tick."""
+    path = (await _create(api, DAILY)).headers["Location"]
+
+    paused = (await api.http.ask("POST", f"{path}/pause")).json
+    resumed = (await api.http.ask("POST", f"{path}/resume")).json
+
+    assert (paused["paused"], paused["next_at"]) == (True, None)
+    assert resumed["paused"] is False
+    assert resumed["next_at"] is not None
+
+
+async def test_a_schedule_runs_now_without_moving_its_ticks(api: Api) -> None:
+    """The task is like any other, and says which schedule it is of."""
+    created = await _create(api, DAILY)
+    path, before = created.headers["Location"], created.json
+
+    ran = await api.http.ask("POST", f"{path}/run")
+
+    assert ran.status == 202
+    task_id = ran.json["id"]
+    assert ran.headers["Location"] == f"/tasks/{task_id}"
+    assert rows(api.database, "SELECT action, schedule_id FROM tasks WHERE id = ?", task_id) == [("sum", before["id"])]
+    assert (await api.http.get(path)).json == before
+
+
+async def test_a_schedule_is_deleted(api: Api) -> None:
+    """And then it is not found, whatever is asked of it."""
+    path = (await _create(api, DAILY)).headers["Location"]
+
+    deleted = await api.http.ask("DELETE", path)
+
+    assert (deleted.status, deleted.body) == (204, b"")
+    for method, place in (
+        ("GET", path),
+        ("DELETE", path),
+        ("POST", f"{path}/run"),
+        ("POST", f"{path}/pause"),
+        ("POST", f"{path}/resume"),
+    ):
+        assert (await api.http.ask(method, place)).is_error(404, "schedule not found")
+    assert (await _patch(api, path, {"paused": True})).is_error(404, "schedule not found")
+
+
+async def test_a_schedule_that_became_bad_is_still_shown(api: Api) -> None:
+    """So that it can be mended."""
+    path = (await _create(api, DAILY)).headers["Location"]
+    change(api.database, "UPDATE schedules SET timezone = 'Gone/Away', next_at = NULL")
+
+    assert (await api.http.get(path)).json["timezone"] == "Gone/Away"
+
+    assert (await _patch(api, path, {"timezone": "UTC"})).json["next_at"] is not None
