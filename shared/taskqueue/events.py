@@ -33,6 +33,9 @@ REQUEST_FAILED: Final = LogEvent("request_failed", logging.ERROR, "could not ser
 
 BROKER_CONNECTED: Final = LogEvent("broker_connected", logging.INFO, "connected to the broker")
 BROKER_LOST: Final = LogEvent("broker_lost", logging.WARNING, "lost the broker, and connects again")
+WITHOUT_BROKER: Final = LogEvent(
+    "without_broker", logging.WARNING, "the broker is away; this worker takes tasks straight from the database"
+)
 CONSUMERS_DEAF: Final = LogEvent("consumers_deaf", logging.WARNING, "messages are ready but none arrives")
 PUBLISH_FAILED: Final = LogEvent("publish_failed", logging.WARNING, "the broker did not take messages; the sweep will")
 

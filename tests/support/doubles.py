@@ -1,8 +1,10 @@
 """Hand-written stand-ins, for the answers that a healthy broker does not give."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 
-from taskqueue.broker.memory import MemoryBroker
+from taskqueue.broker.contract import Receive
+from taskqueue.broker.memory import MemoryBroker, MemorySubscription
 from taskqueue.errors import BrokerUnavailable
 from taskqueue.schema import NORMAL
 
@@ -41,3 +43,45 @@ class AwayBroker(MemoryBroker):
     def _require_connection(self) -> None:
         if not self.connected:
             raise BrokerUnavailable
+
+
+class DeafBroker(MemoryBroker):
+    """Is away to its consumers and dispatchers while it is `deaf`; a test can put messages into it all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deaf = True
+        self.connected = False
+
+    @asynccontextmanager
+    async def subscribe(
+        self, receive: Receive, *, channels: int, prefetch_count: int
+    ) -> AsyncIterator[MemorySubscription]:
+        """See `contract.Broker`."""
+        async with super().subscribe(receive, channels=channels, prefetch_count=prefetch_count) as subscription:
+            yield _Deafened(self, subscription)
+
+    def _deliver(self) -> None:
+        if not self.deaf:
+            super()._deliver()
+
+    def hear(self) -> None:
+        """Delivers again, what waits included."""
+        self.deaf = False
+        self.connected = True
+        self._deliver()
+
+
+class _Deafened(MemorySubscription):
+    def __init__(self, broker: DeafBroker, subscription: MemorySubscription) -> None:
+        self._deafened_by = broker
+        self._subscription = subscription
+
+    @property
+    def consuming(self) -> bool:  # type: ignore[override]
+        """See `contract.Subscription`."""
+        return self._subscription.consuming and not self._deafened_by.deaf
+
+    async def stop(self) -> None:
+        """See `contract.Subscription`."""
+        await self._subscription.stop()

@@ -53,6 +53,11 @@ class Service:
         return entry
 
     @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
     def refusal(self) -> str:
         """The sentence with which it refused to start; fails where it said more than that."""
         [entry] = self.reports(START_REFUSED)

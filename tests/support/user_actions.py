@@ -7,6 +7,8 @@ MODULE: Final = "users_actions"
 
 _SOURCE: Final = """
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 from taskqueue.actions import Context, action
@@ -18,6 +20,18 @@ async def wait(data: dict, context: Context) -> dict:
     while not Path("go").exists():
         await asyncio.sleep(0.02)
     return {"attempt": context.attempt}
+
+
+@action("slow")
+async def slow(data: dict) -> str:
+    await asyncio.sleep(1)
+    return "done"
+
+
+@action("die")
+async def die(data: dict) -> None:
+    await asyncio.sleep(0.5)  # its neighbours are at work by then
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @action("stay")
@@ -32,7 +46,7 @@ async def stay(data: dict, context: Context) -> None:
 
 
 class UserActions:
-    """The actions `wait`, which ends once it may go on, and `stay`, which ends never."""
+    """The actions `wait`, which ends once it may go on, `slow`, `stay`, which ends never, and `die`, which kills."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -11,6 +11,8 @@ import pytest
 from taskqueue_worker.gate import Gate, GateClosed
 from tests.support.eventually import eventually
 
+PLENTY = 1_000
+
 
 class Visit:
     """Somebody who comes to a gate, and stays inside until told to go."""
@@ -41,7 +43,7 @@ class Visit:
 
 async def test_many_are_inside_together() -> None:
     """Nobody waits where nobody is alone."""
-    gate = Gate()
+    gate = Gate(PLENTY)
     visits = [Visit(gate) for _ in range(9)]
 
     await _settle()
@@ -51,9 +53,28 @@ async def test_many_are_inside_together() -> None:
         await visit.leave()
 
 
+async def test_no_more_are_inside_than_it_holds() -> None:
+    """The next one enters when one leaves; one alone needs no more room than others."""
+    gate = Gate(2)
+    one, two, three = (Visit(gate) for _ in range(3))
+    await _settle()
+    assert [visit.inside for visit in (one, two, three)] == [True, True, False]
+
+    await one.leave()
+    await _settle()
+    assert three.inside
+
+    alone = Visit(gate, alone=True)
+    await two.leave()
+    await three.leave()
+    await _settle()
+    assert alone.inside
+    await alone.leave()
+
+
 async def test_one_alone_waits_for_the_others_and_they_for_it() -> None:
     """It enters an empty place, and nobody enters while it is inside."""
-    gate = Gate()
+    gate = Gate(PLENTY)
     before = Visit(gate)
     await _settle()
     alone = Visit(gate, alone=True)
@@ -73,7 +94,7 @@ async def test_one_alone_waits_for_the_others_and_they_for_it() -> None:
 
 async def test_nobody_is_overtaken_for_ever() -> None:
     """A stream of others does not keep one alone outside, nor do two alone keep out the others."""
-    gate = Gate()
+    gate = Gate(PLENTY)
     first = Visit(gate)
     await _settle()
     alone, between, alone_too, last = (Visit(gate, alone=alone) for alone in (True, False, True, False))
@@ -88,7 +109,7 @@ async def test_nobody_is_overtaken_for_ever() -> None:
 
 async def test_who_gives_up_waiting_is_in_nobodys_way() -> None:
     """Those behind it enter at once."""
-    gate = Gate()
+    gate = Gate(PLENTY)
     before = Visit(gate)
     await _settle()
     alone = Visit(gate, alone=True)
@@ -105,7 +126,7 @@ async def test_who_gives_up_waiting_is_in_nobodys_way() -> None:
 
 async def test_who_is_cancelled_at_the_moment_of_admission_leaves() -> None:
     """Admitted and cancelled in one turn of the loop: the next one enters all the same."""
-    gate = Gate()
+    gate = Gate(PLENTY)
     async with gate.passing(alone=False):
         alone = Visit(gate, alone=True)
         after = Visit(gate)
@@ -121,7 +142,7 @@ async def test_who_is_cancelled_at_the_moment_of_admission_leaves() -> None:
 
 async def test_who_is_cancelled_inside_leaves() -> None:
     """The place is free again."""
-    gate = Gate()
+    gate = Gate(PLENTY)
     alone = Visit(gate, alone=True)
     await _settle()
     after = Visit(gate)
@@ -135,7 +156,7 @@ async def test_who_is_cancelled_inside_leaves() -> None:
 
 async def test_a_closed_gate_turns_away_who_waits_and_who_comes() -> None:
     """And leaves those inside alone."""
-    gate = Gate()
+    gate = Gate(PLENTY)
     inside = Visit(gate)
     await _settle()
     waiting = [Visit(gate, alone=True), Visit(gate)]
@@ -154,7 +175,7 @@ async def test_a_closed_gate_turns_away_who_waits_and_who_comes() -> None:
 
 async def test_it_holds_whatever_happens() -> None:
     """Five hundred random visits, a third of them cancelled at a random moment: never anybody beside one alone."""
-    gate, chance, inside = Gate(), random.Random(7), []
+    gate, chance, inside = Gate(PLENTY), random.Random(7), []
 
     @asynccontextmanager
     async def being_seen(alone: bool) -> AsyncIterator[None]:

@@ -62,8 +62,14 @@ def _new_task(collaborators: Collaborators, request: TaskRequest, traceparent: s
     collaborators.catalogue.check(request.action, request.data)
     now = collaborators.clock()
     options = request.options(now, traceparent)
-    due_at = options.run_at if options.run_at is not None else now + milliseconds(DISPATCH_LEASE_SECONDS)
-    return TaskPayload.new(request, created_at=now // 1000), due_at, options
+    return TaskPayload.new(request, created_at=now // 1000), _first_due(collaborators, options, now), options
+
+
+def _first_due(collaborators: Collaborators, options: TaskOptions, now: int) -> int:
+    if options.run_at is not None:
+        return options.run_at
+    # Nobody dispatches while the broker is away: due at once, so that a worker takes it straight from the store.
+    return now + milliseconds(DISPATCH_LEASE_SECONDS) if collaborators.broker.connected else now
 
 
 def _send_off(collaborators: Collaborators, new: NewTask, characters: int) -> Accepted:

@@ -8,8 +8,10 @@ from taskqueue.clock import Clock, milliseconds
 from taskqueue.store.tasks import TaskStore
 from taskqueue.sweep import DeliveryLog
 from taskqueue_worker.builtin import builtin_registry
+from taskqueue_worker.direct import DirectSupply
 from taskqueue_worker.discovery import discover
 from taskqueue_worker.execution import Execution
+from taskqueue_worker.gate import Gate
 from taskqueue_worker.handling import Handling
 from taskqueue_worker.ledger import Ledger
 from taskqueue_worker.presence import Presence
@@ -29,8 +31,10 @@ def assemble_worker(
     threads = Threads()
     handling = Handling(registry, running, threads, clock, settings.task_timeout_seconds)
     ledger = Ledger(store, clock, worker_name(), registry, settings)
-    presence = Presence(store, clock, worker_name(), settings.channels * settings.prefetch_count, registry)
-    return Worker(broker, Execution(ledger, handling, deliveries), running, threads, presence, settings)
+    presence = Presence(store, clock, worker_name(), settings.concurrency, registry)
+    direct = DirectSupply(store, clock, settings.max_attempts)
+    execution = Execution(ledger, handling, deliveries, direct, Gate(settings.concurrency))
+    return Worker(broker, execution, running, threads, presence, settings)
 
 
 def worker_name() -> str:

@@ -1,5 +1,9 @@
 """One message's way through the worker, as named steps: read, claim, perform, settle, acknowledge."""
 
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any
+
 import structlog
 
 from taskqueue import events
@@ -8,6 +12,7 @@ from taskqueue.errors import QueryFailed, UnreadableMessage
 from taskqueue.schema import TaskMessage, TaskStatus
 from taskqueue.store.writes import Claimed, Settlement
 from taskqueue.sweep import DeliveryLog
+from taskqueue_worker.direct import DirectSupply
 from taskqueue_worker.gate import Gate, GateClosed
 from taskqueue_worker.handling import Handling
 from taskqueue_worker.ledger import Ledger
@@ -23,11 +28,14 @@ _REPORTS = {
 class Execution:
     """Takes a delivery to its end. A delivery that is not settled at that end comes again, by the broker's doing."""
 
-    def __init__(self, ledger: Ledger, handling: Handling, deliveries: DeliveryLog) -> None:
+    def __init__(
+        self, ledger: Ledger, handling: Handling, deliveries: DeliveryLog, direct: DirectSupply, gate: Gate
+    ) -> None:
         self._ledger = ledger
         self._handling = handling
         self._deliveries = deliveries
-        self._gate = Gate()
+        self._direct = direct
+        self._gate = gate
 
     def close(self) -> None:
         """Begins no further attempt: whatever has not been claimed by now goes back to the queue."""
@@ -49,6 +57,17 @@ class Execution:
             await delivery.bury(f"{type(error).__name__}: {error}")
         else:
             await delivery.ack()
+
+    async def without_broker(self, room: int) -> Sequence[Coroutine[Any, Any, None]]:
+        """The executions of up to `room` tasks that no broker has brought. What they cannot begin falls due again."""
+        return [self._run_direct(message) for message in (await self._direct.take(room) if room else ())]
+
+    async def _run_direct(self, message: TaskMessage) -> None:
+        try:
+            with suppress(GateClosed):
+                await self._begin(message)
+        except Exception as error:  # noqa: BLE001 - our own fault: its row falls due again
+            events.emit(events.EXECUTION_BROKE, exc_info=error)
 
     async def _begin(self, message: TaskMessage) -> None:
         with structlog.contextvars.bound_contextvars(task_id=message.id, action=message.action):

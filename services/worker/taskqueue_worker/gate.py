@@ -11,9 +11,10 @@ class GateClosed(Exception):
 
 
 class Gate:
-    """Lets many in together, or one alone, in the order in which they came."""
+    """Lets up to `capacity` in together, or one alone, in the order in which they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
         self._inside = 0
         self._one_is_alone = False
         self._closed = False
@@ -60,7 +61,7 @@ class Gate:
         while self._waiting:
             alone, admission = self._waiting[0]
             if not admission.done():
-                if self._one_is_alone or (alone and self._inside):
+                if self._one_is_alone or self._inside >= (1 if alone else self._capacity):
                     return
                 self._inside += 1
                 self._one_is_alone = alone

@@ -30,6 +30,11 @@ class WorkSettings(AttemptSettings, RetentionSettings, ProcessSettings):
     actions: str = Field(default="", description="modules that hold actions of your own, separated by commas")
 
     @property
+    def concurrency(self) -> int:
+        """How many tasks a worker performs at once."""
+        return self.channels * self.prefetch_count
+
+    @property
     def action_modules(self) -> list[str]:
         """The names of the modules in `actions`."""
         return [name.strip() for name in self.actions.split(",") if name.strip()]

@@ -1,11 +1,14 @@
 """The worker: receives, executes, drains."""
 
 import asyncio
-from typing import Final
+import random
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from taskqueue import events
 from taskqueue.broker.contract import Broker, Delivery, Subscription
 from taskqueue.errors import WorkerExhausted
+from taskqueue_worker import direct
 from taskqueue_worker.execution import Execution
 from taskqueue_worker.outcomes import HandedBack
 from taskqueue_worker.presence import Presence
@@ -49,6 +52,7 @@ class Worker:
         Raises WorkerExhausted after the same where too many handlers hang.
         """
         settings = self._settings
+        detour = asyncio.create_task(self._work_without_broker(), name="work without the broker")
         watching = [
             asyncio.create_task(self._running.renew_leases(), name="renew leases"),
             asyncio.create_task(self._running.watch(), name="watch"),
@@ -62,17 +66,48 @@ class Worker:
             ):
                 events.emit(events.STARTED, service="worker", channels=settings.channels)
                 await _either(stop, self._threads.exhausted)
+                detour.cancel()
                 await self._subscription.stop()
                 self._execution.close()
                 await self._drain()
         finally:
-            for task in watching:
+            for task in (detour, *watching):
                 task.cancel()
         if not stop.is_set():
             raise WorkerExhausted
 
     def _receive(self, delivery: Delivery) -> None:
-        execution = asyncio.create_task(self._execution.run(delivery), name="execution")
+        self._start(self._execution.run(delivery))
+
+    async def _work_without_broker(self) -> None:
+        """Takes tasks straight from the store, for as long as this worker has not consumed for a while."""
+        loop = asyncio.get_running_loop()
+        heard_at = loop.time()
+        around = False
+        while True:
+            await self._wait_for_room()
+            if self.consuming:
+                heard_at, around = loop.time(), False
+            elif loop.time() - heard_at >= direct.AWAY_SECONDS:
+                if not around:
+                    events.emit(events.WITHOUT_BROKER)
+                around = True
+                for execution in await self._execution.without_broker(max(0, self._room)):
+                    self._start(execution)
+
+    async def _wait_for_room(self) -> None:
+        """A second; less where this worker is full, and an execution ends."""
+        if self._room > 0:
+            await asyncio.sleep(direct.POLL_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter needs no secrecy
+        else:
+            await asyncio.wait(self._executions, timeout=direct.POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+
+    @property
+    def _room(self) -> int:
+        return self._settings.concurrency - len(self._executions)
+
+    def _start(self, running: Coroutine[Any, Any, None]) -> None:
+        execution = asyncio.create_task(running, name="execution")
         self._executions.add(execution)
         execution.add_done_callback(self._executed)
 

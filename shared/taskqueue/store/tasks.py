@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from taskqueue.clock import Clock
 from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, StoreUnreachable
 from taskqueue.schedule import Schedule
-from taskqueue.schema import NO_OPTIONS, NORMAL, Task, TaskMessage, TaskOptions, TaskPayload
+from taskqueue.schema import NO_OPTIONS, NORMAL, PRIORITIES, Task, TaskMessage, TaskOptions, TaskPayload
 from taskqueue.store import orders, pages, reads, removal, roster, schedules, sqlite, sweeps, writes
 from taskqueue.store.faults import store_errors
 from taskqueue.store.orders import Order
@@ -123,10 +123,16 @@ class TaskStore:
     async def requeue_lost(self, made_before: int, priority: int = NORMAL) -> int:
         """Makes queued tasks of a priority due whose message was made before `made_before` (ms); answers how many."""
         requeued = 0
-        while await self._read(lambda connection: reads.anything_queued(connection, priority, made_before)):
-            lost = sweeps.Lost(priority, made_before, self._clock(), REQUEUE_LIMIT)
-            requeued += await self._write(sweeps.requeue_lost, lost)
+        while found := await self._requeue(priority, made_before, REQUEUE_LIMIT):
+            requeued += found
         return requeued
+
+    async def recall(self, limit: int) -> int:
+        """Makes up to `limit` queued tasks due, wherever their messages are: high ones first, then the oldest."""
+        recalled = 0
+        for priority in PRIORITIES:
+            recalled += await self._requeue(priority, self._clock() + 1, limit - recalled)
+        return recalled
 
     async def tick_schedules(self, lease: int) -> Sequence[sweeps.Ready]:
         """Makes the tasks of schedules that are due; they are the caller's to dispatch for `lease` ms."""
@@ -244,6 +250,11 @@ class TaskStore:
                 f"the database is {at}, and this version needs revision {SCHEMA_REVISION}: "
                 "run the migrate service of this version first"
             )
+
+    async def _requeue(self, priority: int, made_before: int, limit: int) -> int:
+        if not await self._read(lambda connection: reads.anything_queued(connection, priority, made_before)):
+            return 0
+        return await self._write(sweeps.requeue_lost, sweeps.Lost(priority, made_before, self._clock(), limit))
 
     async def _write(self, write: BatchedWrite[Item, Answer], item: Item) -> Answer:
         [answer] = await self._writer.run(write, [item])
