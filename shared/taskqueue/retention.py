@@ -11,33 +11,14 @@ from typing import Final
 from taskqueue import events
 from taskqueue.clock import Clock, milliseconds
 from taskqueue.errors import StoreError
+from taskqueue.store.pace import Pace
 from taskqueue.store.removal import MAX_CHARACTERS, Removed
 from taskqueue.store.tasks import TaskStore
 
 RETENTION_SECONDS: Final = 60.0
 DAY_SECONDS: Final = 86_400
-HOLD_SECONDS: Final = 0.02
-"""How long a chunk should hold the writer: its commit comes on top, and together they must stay below 50 ms."""
-
 REST_SECONDS: Final = 0.02
 """Between two chunks, for everybody else."""
-
-
-class Pace:
-    """How many rows to delete at once, by how long the last ones took."""
-
-    least: Final = 10
-    most: Final = 500
-
-    def __init__(self) -> None:
-        self.rows = self.least
-
-    def note(self, removed: Removed) -> None:
-        """Goes faster where there was time left, and slower where it was exceeded."""
-        if removed.seconds > HOLD_SECONDS:
-            self.rows = max(self.least, self.rows // 2)
-        elif removed.seconds < HOLD_SECONDS / 4 and removed.rows >= self.rows // 2:
-            self.rows = min(self.most, self.rows * 2)
 
 
 class Retention:
@@ -84,7 +65,7 @@ class Retention:
         return forgotten
 
     async def _paced(self, removed: Removed) -> int:
-        self._pace.note(removed)
+        self._pace.note(removed.rows, removed.seconds)
         await asyncio.sleep(REST_SECONDS)
         return removed.rows
 

@@ -12,6 +12,7 @@ import pytest
 from taskqueue.broker.amqp import consumers, driver, topology
 from taskqueue.broker.connect import open_broker
 from taskqueue.broker.contract import DEAD_LETTER_QUEUE, PUBLISH_TIMEOUT_SECONDS, QUEUE, Broker, Subscription
+from taskqueue.clock import system_clock
 from taskqueue.errors import BrokerUnavailable
 from tests.support.eventually import eventually
 from tests.support.inbox import Inbox
@@ -40,6 +41,24 @@ async def test_publishing_goes_on_after_a_restart(broker: Broker, rabbitmq: Rabb
     await _eventually_confirmed(broker, b"after")
 
     assert await broker.ready_count() == 2
+
+
+async def test_a_broker_that_is_away_says_since_when(broker: Broker, rabbitmq: RabbitMQ) -> None:
+    """From the moment of the loss on, however often it was tried again; and no more once it is back."""
+    await eventually(lambda: broker.connected, within=RECOVERY_SECONDS)
+    assert broker.away_since is None
+    before = system_clock()
+    await _stop(rabbitmq)
+    try:
+        since = await eventually(lambda: broker.away_since)
+        assert before <= since <= system_clock()
+        await asyncio.sleep(2)  # some attempts to connect
+        assert broker.away_since == since
+    finally:
+        await _start(rabbitmq)
+
+    await eventually(lambda: broker.connected, within=RECOVERY_SECONDS)
+    await eventually(lambda: broker.away_since is None)
 
 
 async def test_consuming_goes_on_after_a_restart(broker: Broker, rabbitmq: RabbitMQ, inbox: Inbox) -> None:

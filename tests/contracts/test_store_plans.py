@@ -80,7 +80,12 @@ async def _remove_old(store: TaskStore) -> None:
     await store.forget_changes(last)
 
 
-USES = [_mark, _claim, _settle, _renew, _challenge, _sweep, _find_lost, _read, _order, _remove_old]
+async def _explain(store: TaskStore) -> None:
+    await queued(store)
+    assert await store.standing("a")
+
+
+USES = [_mark, _claim, _settle, _renew, _challenge, _sweep, _find_lost, _read, _order, _remove_old, _explain]
 
 
 @pytest.mark.parametrize("use", USES)

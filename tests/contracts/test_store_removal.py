@@ -8,9 +8,10 @@ import pytest
 
 from taskqueue import retention
 from taskqueue.errors import StoreUnavailable
-from taskqueue.retention import DAY_SECONDS, HOLD_SECONDS, Pace, Retention
+from taskqueue.retention import DAY_SECONDS, Retention
 from taskqueue.schema import TaskOptions, TaskStatus
 from taskqueue.store import removal
+from taskqueue.store.pace import HOLD_SECONDS, Pace
 from taskqueue.store.removal import Removed
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Settlement
@@ -127,7 +128,7 @@ def test_the_pace_follows_the_time_that_the_last_chunk_took() -> None:
     pace = Pace()
     seen = []
     for seconds in (0.001, 0.001, HOLD_SECONDS / 2, 0.03, 0.03, 0.03, *[0.001] * 10):
-        pace.note(Removed(pace.rows, seconds))
+        pace.note(pace.rows, seconds)
         seen.append(pace.rows)
 
     assert seen == [20, 40, 40, 20, 10, 10, 20, 40, 80, 160, 320, 500, 500, 500, 500, 500]

@@ -27,7 +27,9 @@ async def _main(settings: ApiSettings, stop: asyncio.Event) -> None:
         open_broker(settings.full_broker_url(), name) as broker,
         dispatching(store, broker, system_clock, settings.max_attempts, settings.retention_days) as (dispatcher, _),
     ):
-        await serve(Collaborators(store, broker, dispatcher, system_clock), settings, stop)
+        await serve(
+            Collaborators(store, broker, dispatcher, system_clock, max_attempts=settings.max_attempts), settings, stop
+        )
 
 
 if __name__ == "__main__":

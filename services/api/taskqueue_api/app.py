@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
-from taskqueue_api.endpoints import health, orders, schedules, tasks, workers
+from taskqueue_api.endpoints import bulk, health, orders, schedules, tasks, why, workers
 from taskqueue_api.problems import answer_problems
 from taskqueue_api.requests import MAX_BODY_BYTES, identify_request
 from taskqueue_api.responses import dress_response
@@ -20,7 +20,10 @@ def create_app(collaborators: Collaborators) -> web.Application:
             web.post("/tasks/batch", tasks.submit_batch),
             web.get("/tasks", tasks.list_newest),
             web.get("/tasks/{id}", tasks.show),
+            web.get("/tasks/{id}/why", why.why),
             web.delete("/tasks/{id}", orders.delete),
+            web.post("/tasks/cancel", bulk.cancel),
+            web.post("/tasks/retry", bulk.retry),
             web.post("/tasks/{id}/cancel", orders.cancel),
             web.post("/tasks/{id}/retry", orders.retry),
             web.get("/actions", workers.list_actions),

@@ -18,12 +18,16 @@ BODIES_AT_WORK: Final = 2 * 1024 * 1024
 
 @dataclass
 class Collaborators:
-    """The store, the broker, and the way from one to the other. `draining` turns true when the process stops."""
+    """The store, the broker, and the way from one to the other. `draining` turns true when the process stops.
+
+    `max_attempts` is how often a task is tried that does not say it, nor its action.
+    """
 
     store: TaskStore
     broker: Broker
     dispatcher: Dispatcher
     clock: Clock
+    max_attempts: int = 5
     draining: bool = False
     bodies: ByteBudget = field(default_factory=lambda: ByteBudget(BODIES_AT_WORK))
     catalogue: Catalogue = field(init=False)

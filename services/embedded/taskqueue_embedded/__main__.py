@@ -40,7 +40,13 @@ async def _serve_and_work(store: TaskStore, settings: EmbeddedSettings, stop: as
     ):
         worker = assemble_worker(broker, store, sweep.deliveries, system_clock, settings)
         async with asyncio.TaskGroup() as services:
-            services.create_task(serve(Collaborators(store, broker, dispatcher, system_clock), settings, stop))
+            services.create_task(
+                serve(
+                    Collaborators(store, broker, dispatcher, system_clock, max_attempts=settings.max_attempts),
+                    settings,
+                    stop,
+                )
+            )
             services.create_task(worker.run(stop))
 
 

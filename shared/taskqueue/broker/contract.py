@@ -58,6 +58,10 @@ class Broker(Protocol):
     def connected(self) -> bool:
         """Whether messages can be published now, as far as this side knows."""
 
+    @property
+    def away_since(self) -> int | None:
+        """Since which instant (ms) nothing can be published, as far as this side knows; None while it can."""
+
     async def publish(self, bodies: Sequence[bytes], priority: int = NORMAL) -> Sequence[bool]:
         """Publishes messages of one priority; answers for each whether the broker has confirmed it, within 5 s.
 

@@ -28,6 +28,7 @@ class MemoryBroker:
     """
 
     connected = True
+    away_since: int | None = None
 
     def __init__(self, capacity: int = CAPACITY, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self.dead_letters: deque[tuple[bytes, str]] = deque(maxlen=MAX_DEAD_LETTERS)

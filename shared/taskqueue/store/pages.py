@@ -55,6 +55,25 @@ class Page:
     next: Position | None = None
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """The ids of tasks, newest first, and where to go on, unless these were the last."""
+
+    ids: Sequence[str]
+    next: Position | None = None
+
+
+async def stretch(connection: AsyncConnection, wanted: Wanted, limit: int, after: Position | None) -> Stretch:
+    """What a page has, as ids alone; fewer than `limit`, or none, where they are rare among the candidates."""
+    candidates = _candidates(wanted, after)
+    found = await _positions(connection, _matching(candidates, wanted).limit(limit))
+    ids = [position.id for position in found]
+    if len(found) == limit:
+        return Stretch(ids, found[-1])
+    bound = await _positions(connection, candidates.offset(CANDIDATES - 1).limit(1))
+    return Stretch(ids, bound[0] if bound else None)
+
+
 async def page(connection: AsyncConnection, wanted: Wanted, limit: int, after: Position | None) -> Page:
     """Up to `limit` tasks, and fewer where they are large, or rare among the candidates."""
     candidates = _candidates(wanted, after)

@@ -16,6 +16,7 @@ from taskqueue.store import orders, pages, reads, removal, roster, schedules, sq
 from taskqueue.store.faults import store_errors
 from taskqueue.store.orders import Order
 from taskqueue.store.sharing import together_with
+from taskqueue.store.standing import Standing, standing
 from taskqueue.store.tables import SCHEMA_REVISION
 from taskqueue.store.writer import BatchedWrite, GroupCommitWriter
 
@@ -237,6 +238,14 @@ class TaskStore:
     async def running_by_worker(self) -> Mapping[str, Sequence[str]]:
         """The ids of running tasks by the name of their worker."""
         return await self._read(roster.running_by_worker)
+
+    async def stretch(self, wanted: pages.Wanted, limit: int, after: pages.Position | None = None) -> pages.Stretch:
+        """The ids of the newest of the tasks that are wanted, newest first, from `after` on; see `pages`."""
+        return await self._read(lambda connection: pages.stretch(connection, wanted, limit, after))
+
+    async def standing(self, task_id: str) -> Standing | None:
+        """Where a task stands, and among what, if it is known."""
+        return await self._read(lambda connection: standing(connection, task_id, self._clock()))
 
     async def check(self) -> None:
         """Returns where the database answers with the schema that this version knows; else raises SchemaUnknown."""

@@ -35,6 +35,7 @@ from taskqueue.broker.contract import (
     REASON_HEADER,
     Receive,
 )
+from taskqueue.clock import system_clock
 from taskqueue.errors import BrokerUnavailable
 from taskqueue.schema import NORMAL
 
@@ -54,6 +55,7 @@ class AmqpBroker:
     def __init__(self, url: str, name: str) -> None:
         self._url = url
         self._name = name
+        self.away_since: int | None = system_clock()
         self._current: _PublishingSession | None = None
 
     @asynccontextmanager
@@ -112,7 +114,11 @@ class AmqpBroker:
                 asking = await session.open_channel()
             publisher = BatchPublisher(cast("UnderlayChannel", await channel.get_underlay_channel()), QUEUE)
             self._current = _PublishingSession(session, publisher, asking)
-            yield session
+            self.away_since = None
+            try:
+                yield session
+            finally:
+                self.away_since = system_clock()
 
     async def _bury(self, body: bytes, reason: str) -> None:
         headers: dict[str, FieldValue] = {REASON_HEADER: reason[:MAX_REASON_CHARACTERS]}
