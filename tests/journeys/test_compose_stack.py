@@ -89,6 +89,24 @@ async def test_three_workers_and_two_apis_share_the_work_and_the_file(compose_sy
         compose_system.scale(workers=1, apis=1)
 
 
+async def test_tasks_are_done_while_rabbitmq_is_stopped(compose_system: ComposeSystem) -> None:
+    """Posted and finished without it; when it is back, what is posted goes through it, and nothing has run twice."""
+    async with client_of(compose_system.url) as client:
+        await asyncio.to_thread(compose_system.compose, "stop", "rabbitmq")
+        try:
+            posted = [await client.post("sum", {"numbers": [number, 1]}) for number in range(50)]
+            done = [await client.finished(task_id, within=60) for task_id in posted]
+        finally:
+            await asyncio.to_thread(compose_system.revive, "rabbitmq")
+        later = [await client.post("sum", {"numbers": [number, 1]}) for number in range(50)]
+        done += [await client.finished(task_id, within=60) for task_id in later]
+        again = [await client.task(task["id"]) for task in done]
+
+    assert [task["result"] for task in done] == [{"output": number + 1} for number in (*range(50), *range(50))]
+    assert {task["attempts"] for task in done} == {1}
+    assert again == done
+
+
 async def _one_is_running(client: Client) -> bool:
     page = await client.get("/tasks?status=running")
     return bool(page["count"])
