@@ -5,13 +5,15 @@ falls due, and the sweep brings it again.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 from taskqueue import events
 from taskqueue.broker.contract import Broker
-from taskqueue.clock import Clock
+from taskqueue.clock import Clock, milliseconds
 from taskqueue.errors import BrokerUnavailable, StoreError
+from taskqueue.retry import Backoff
 from taskqueue.schema import PRIORITIES, TaskMessage
 from taskqueue.store.sweeps import MAX_CHARACTERS, Ready
 from taskqueue.store.tasks import TaskStore
@@ -24,6 +26,8 @@ BATCHES_IN_FLIGHT: Final = 4
 DISPATCH_LEASE_SECONDS: Final = 8.0
 """How long a dispatcher has a task to itself; longer than the broker has to confirm (5 s)."""
 
+REFUSED: Final = Backoff(first=1, ceiling=5)
+
 
 class Dispatcher:
     """Publishes ready tasks, in the order in which they are handed over."""
@@ -34,10 +38,14 @@ class Dispatcher:
         self._clock = clock
         self._waiting: asyncio.Queue[Ready] = asyncio.Queue(MAX_WAITING)
         self._characters = 0
+        self._refusals = 0
+        self._rests_until = 0
 
     @property
     def idle(self) -> bool:
-        """Whether there is room for what a sweep finds, and a broker to take it."""
+        """Whether there is room for what a sweep finds, and a broker to take it, which has not just refused."""
+        if self._clock() < self._rests_until:
+            return False
         roomy = self._waiting.qsize() < MAX_WAITING // 4 and self._characters < MAX_CHARACTERS // 4
         return self._broker.connected and roomy
 
@@ -75,8 +83,7 @@ class Dispatcher:
             confirmed = await self._broker.publish(bodies, batch[0].priority)
         except BrokerUnavailable:
             return
-        if not all(confirmed):
-            events.emit(events.PUBLISH_FAILED, tasks=confirmed.count(False))
+        self._note_refusals(confirmed)
         dispatched = [
             Dispatched(ready.payload.id, ready.attempt, now)
             for ready, taken in zip(batch, confirmed, strict=True)
@@ -85,6 +92,16 @@ class Dispatcher:
         # A note that is not taken costs a second message, which starts nothing.
         with suppress(StoreError):
             await self._store.mark_queued(dispatched)
+
+    def _note_refusals(self, confirmed: Sequence[bool]) -> None:
+        """A broker that is full is not asked again at once: each time all that is due would be taken for nothing."""
+        if all(confirmed):
+            self._refusals = 0
+            return
+        events.emit(events.PUBLISH_FAILED, tasks=confirmed.count(False))
+        if self._clock() >= self._rests_until:
+            self._refusals += 1
+            self._rests_until = self._clock() + milliseconds(REFUSED.delay(self._refusals, draw=1))
 
 
 def _message(ready: Ready, now: int) -> TaskMessage:

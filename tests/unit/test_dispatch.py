@@ -207,6 +207,29 @@ async def test_a_dispatcher_is_idle_while_it_has_room_and_a_broker(
     assert idle == [False, True, False]
 
 
+async def test_a_full_broker_is_left_alone_for_longer_and_longer(
+    store: TaskStore, database: Path, clock: FrozenClock
+) -> None:
+    """A sweep takes nothing meanwhile; what the broker takes again ends the rest."""
+    broker = MemoryBroker(capacity=0)
+    rests = []
+    async with _at_work(broker, store, clock) as dispatcher:
+        for number in range(5):
+            dispatcher.hand_over(Ready(await pending(store, str(number)), attempt=0))
+            await eventually(lambda: not dispatcher.idle, what="a rest")
+            before = clock()
+            while not dispatcher.idle:
+                clock.advance(0.5)
+            rests.append((clock() - before) / 1000)
+
+        broker._capacity = 10
+        dispatcher.hand_over(Ready(await pending(store, "taken"), attempt=0))
+        await _eventually(database, "taken", "queued")
+        assert dispatcher.idle
+
+    assert rests == [1, 2, 4, 5, 5]
+
+
 async def test_a_slow_broker_does_not_hold_up_what_comes_after(
     store: TaskStore, database: Path, clock: FrozenClock
 ) -> None:
