@@ -360,3 +360,32 @@ async def _refuses(http: Http) -> bool:
 def _count(database: Path, status: str) -> int:
     [(count,)] = rows(database, "SELECT count(*) FROM tasks WHERE status = ?", status)
     return int(count)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_task_that_kills_the_process_fails_and_takes_no_neighbour_with_it(
+    start_service: StartService, database: Path, user_actions: UserActions
+) -> None:
+    """It ends after its attempts, although API and worker die with it, and are started again each time."""
+    settings = {"ACTIONS": MODULE, "MAX_ATTEMPTS": 2}
+    service, starts = _start(start_service, database, **settings), 1
+    async with http_client(await service.url()) as http:
+        neighbours = [await http.submitted("slow") for _ in range(9)]
+        poison = await http.submitted("die")
+
+    def ended_or_done() -> bool:
+        return not service.alive or _count(database, "completed") + _count(database, "failed") == 10
+
+    while True:
+        await eventually(ended_or_done, within=60, what="the end of the process, or of all tasks")
+        if service.alive:
+            break
+        service, starts = _start(start_service, database, **settings), starts + 1
+
+    async with http_client(await service.url()) as http:
+        task = await http.finished(poison)
+        assert {(await http.finished(task_id))["status"] for task_id in neighbours} == {"completed"}
+    assert (task["status"], task["attempts"]) == ("failed", 2)
+    assert "worker was lost" in task["error"]
+    assert starts == LOSSES_IN_COMPANY + 2 + 1

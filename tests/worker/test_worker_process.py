@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import aio_pika
 import pytest
 
 from taskqueue import events
+from taskqueue.broker.connect import open_broker
+from taskqueue.broker.contract import DEAD_LETTER_QUEUE, REASON_HEADER
 from taskqueue.clock import system_clock
 from taskqueue.schema import Task, TaskPayload, TaskRequest, TaskStatus
 from taskqueue.store.tasks import TaskStore
@@ -149,6 +152,27 @@ async def test_a_task_whose_worker_is_killed_is_completed_by_another(
     assert (task.status, task.result, task.attempts) == (TaskStatus.COMPLETED, {"attempt": 2}, 1)
     assert len(second.reports(events.TASK_COMPLETED)) == 1
     assert first.reports(events.TASK_COMPLETED) == []
+
+
+@pytest.mark.docker
+async def test_what_nobody_can_read_is_kept_with_the_reason_and_is_in_nobodys_way(
+    start_service: StartService, database: Path, store: TaskStore, clean_rabbitmq: RabbitMQ, user_actions: UserActions
+) -> None:
+    """More of it than a worker holds: each goes to `tasks.dead` with the reason in a header; the task behind runs."""
+    unreadable = [b"not JSON %d" % number for number in range(12)]
+    async with open_broker(clean_rabbitmq.url, "another producer") as broker:
+        await eventually(lambda: broker.connected, within=30, what="the connection")
+        assert all(await broker.publish([*unreadable, b'{"id": "behind", "action": "slow"}']))
+
+    worker = _start(start_service, database, clean_rabbitmq.url, ACTIONS=MODULE)
+    await worker.reported(events.TASK_COMPLETED)
+
+    async with await aio_pika.connect(clean_rabbitmq.url) as connection:
+        queue = await (await connection.channel()).get_queue(DEAD_LETTER_QUEUE)
+        dead = [await queue.get() for _ in unreadable]
+    assert sorted(message.body for message in dead) == sorted(unreadable)
+    assert all("JSON" in str(message.headers[REASON_HEADER]) for message in dead)
+    assert (await _task(store, "behind")).status == TaskStatus.COMPLETED
 
 
 async def _submit(store: TaskStore, action: str) -> str:
