@@ -1,6 +1,7 @@
 """`python -m taskqueue_embedded` as its user sees it: everything in one process, nothing but a folder to begin with."""
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -134,6 +135,40 @@ async def test_it_drains_when_it_is_asked_to_stop(
     assert await service.ended(within=GRACE_SECONDS) == 0
     assert rows(database, "SELECT status, result, attempt FROM tasks") == [("completed", '{"attempt":1}', 1)]
     assert service.outbursts == []
+
+
+async def test_a_handler_that_computes_has_a_process_which_ends_with_the_service(
+    start_service: StartService, database: Path, user_actions: UserActions
+) -> None:
+    """It is used again while the service runs; a stop waits for what it computes."""
+    service = _start(start_service, database, ACTIONS=MODULE)
+    async with http_client(await service.url()) as http:
+        first = await http.submitted("compute")
+        await eventually(lambda: user_actions.began(first), within=60, what="the handler")
+        user_actions.go_on()
+        process = (await http.finished(first))["result"]["process"]
+        second = await http.finished(await http.submitted("compute"))
+    service.terminate()
+
+    assert await service.ended(within=GRACE_SECONDS) == 0
+    assert second["result"]["process"] == process
+    assert not _lives(process)
+    assert service.outbursts == []
+
+
+async def test_a_service_whose_handlers_hang_ends_to_be_started_again(
+    start_service: StartService, database: Path, user_actions: UserActions
+) -> None:
+    """A hundred threads that nobody can end: exit code 1, and a sentence that says why."""
+    service = _start(start_service, database, ACTIONS=MODULE, SHUTDOWN_GRACE_SECONDS=1)
+    async with http_client(await service.url()) as http:
+        for _ in range(100):
+            await http.submitted("hang")
+
+        assert await service.ended() == 1
+    [crash] = service.reports(events.CRASHED)
+    assert "WorkerExhausted" in str(crash["exception"])
+    assert _count(database, "failed") == 100
 
 
 async def test_what_does_not_finish_in_time_is_taken_up_at_the_next_start(
@@ -355,6 +390,14 @@ async def test_a_database_of_the_three_services_can_be_taken_over(start_service:
 
 async def _refuses(http: Http) -> bool:
     return await http.readiness() != 200
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _count(database: Path, status: str) -> int:

@@ -9,6 +9,8 @@ _SOURCE: Final = """
 import asyncio
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 
 from taskqueue.actions import Context, action
@@ -34,6 +36,19 @@ async def die(data: dict) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@action("compute", process=True)
+def compute(data: dict, context: Context) -> dict:
+    Path(f"began.{context.task_id}.{context.attempt}").touch()
+    while not Path("go").exists():
+        time.sleep(0.02)
+    return {"process": os.getpid()}
+
+
+@action("hang", timeout=0.05, max_attempts=1)
+def hang(data: dict) -> None:
+    threading.Event().wait()
+
+
 @action("stay")
 async def stay(data: dict, context: Context) -> None:
     Path(f"began.{context.task_id}.{context.attempt}").touch()
@@ -46,7 +61,7 @@ async def stay(data: dict, context: Context) -> None:
 
 
 class UserActions:
-    """The actions `wait`, which ends once it may go on, `slow`, `stay`, which ends never, and `die`, which kills."""
+    """`wait` and `compute` end once they may go on, `slow` after a second, `stay` and `hang` never; `die` kills."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -57,5 +72,5 @@ class UserActions:
         return (self._folder / f"began.{task_id}.{attempt}").exists()
 
     def go_on(self) -> None:
-        """Lets every `wait` end, now and later."""
+        """Lets every `wait` and `compute` end, now and later."""
         (self._folder / "go").touch()
