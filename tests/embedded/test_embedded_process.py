@@ -79,7 +79,7 @@ async def test_its_worker_is_listed_and_data_are_checked_against_its_actions(
     user_actions.go_on()
     service.terminate()
 
-    assert offered == worker["actions"] == ["stay", "sum", "uppercase", "wait"]
+    assert offered == worker["actions"] == ["compute", "die", "hang", "slow", "stay", "sum", "uppercase", "wait"]
     assert worker["running"] == [task_id]
     assert refused.is_error(400, 'data.numbers: the value is not of type "array"')
     assert await service.ended(within=GRACE_SECONDS) == 0

@@ -66,11 +66,17 @@ def give_object(data: dict[str, Any]) -> object:
 
 
 @action("busy", process=True)
-def busy(data: dict[str, Any]) -> None:
-    """Works for ever, and leaves its process's number in a file."""
+def busy(data: dict[str, Any]) -> str:
+    """Leaves its process's number in a file, and works until there is another file, if one is named at all."""
     Path(data["file"]).write_text(str(os.getpid()))
-    while True:
+    while not ("until" in data and Path(data["until"]).exists()):
         time.sleep(0.01)
+    return "done"
+
+
+@action("hasty", process=True, timeout=0.02, max_attempts=1)
+def hasty(data: dict[str, Any]) -> None:
+    """Has less time than a process takes to start."""
 
 
 class _Unpicklable(Exception):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,34 @@ async def test_a_process_is_ended_when_its_worker_stops(
     assert workshop.column(task_id, "forgiven") == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_to_all_processes_does_not_end_a_handler(
+    workshop: Workshop, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C reaches the whole group: the worker drains, and decides."""
+    file, until = tmp_path / "process", tmp_path / "until"
+    async with workshop.working(**PROCESSES, max_attempts=1):
+        task_id = await workshop.submit("busy", {"file": str(file), "until": str(until)})
+        await eventually(lambda: file.exists() and file.read_text(), what="the handler")
+        os.kill(int(file.read_text()), number)
+        until.touch()
+        task = await workshop.finished(task_id)
+
+    assert (task.status, task.result) == (TaskStatus.COMPLETED, "done")
+
+
+async def test_a_process_that_has_not_begun_is_ended_too(workshop: Workshop) -> None:
+    """None is left over, and the next handler gets one that works."""
+    async with workshop.working(**PROCESSES):
+        before = _children()
+        task = await workshop.outcome("hasty")
+        await eventually(lambda: _children() <= before, what="the end of the process")
+        others = await workshop.outcome("square", {"n": 2})
+
+    assert (task.status, task.error) == (TaskStatus.FAILED, "timed out after 0.02 s")
+    assert others.status == TaskStatus.COMPLETED
+
+
 async def test_processes_work_side_by_side(workshop: Workshop) -> None:
     """And the event loop works on meanwhile."""
     async with workshop.working(**PROCESSES):
@@ -175,6 +204,10 @@ async def test_an_action_that_is_not_in_its_handlers_module_is_refused(workshop:
     with pytest.raises(InvalidSettings, match="holds no action 'stray'"):
         async with workshop.working(stray):
             """It does not come to this."""
+
+
+def _children() -> set[str]:
+    return {child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()}
 
 
 def _ended(file: Path) -> Callable[[], bool]:

@@ -8,6 +8,7 @@ from taskqueue.clock import Clock, milliseconds
 from taskqueue.store.tasks import TaskStore
 from taskqueue.sweep import DeliveryLog
 from taskqueue_worker.builtin import builtin_registry
+from taskqueue_worker.calling import Calls
 from taskqueue_worker.direct import DirectSupply
 from taskqueue_worker.discovery import discover
 from taskqueue_worker.execution import Execution
@@ -17,7 +18,6 @@ from taskqueue_worker.ledger import Ledger
 from taskqueue_worker.presence import Presence
 from taskqueue_worker.running import RunningAttempts
 from taskqueue_worker.settings import WorkSettings
-from taskqueue_worker.threads import Threads
 from taskqueue_worker.worker import Worker
 
 
@@ -28,13 +28,13 @@ def assemble_worker(
     registry = builtin_registry(settings.simulated_work_seconds, settings.unknown_action)
     discover(registry, settings.action_modules)
     running = RunningAttempts(store, clock, milliseconds(settings.lease_seconds), worker_name())
-    threads = Threads()
-    handling = Handling(registry, running, threads, clock, settings.task_timeout_seconds)
+    calls = Calls()
+    handling = Handling(registry, running, calls, clock, settings.task_timeout_seconds)
     ledger = Ledger(store, clock, worker_name(), registry, settings)
     presence = Presence(store, clock, worker_name(), settings.concurrency, registry)
     direct = DirectSupply(store, clock, settings.max_attempts)
     execution = Execution(ledger, handling, deliveries, direct, Gate(settings.concurrency))
-    return Worker(broker, execution, running, threads, presence, settings)
+    return Worker(broker, execution, running, calls, presence, settings)
 
 
 def worker_name() -> str:

@@ -1,18 +1,25 @@
 """What runs in the process of a handler: everything comes in by name or as plain data, and goes out as an outcome."""
 
 import os
+import pickle
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from taskqueue.actions import Action, Context
 from taskqueue.actions.registry import actions_in
 from taskqueue.clock import system_clock
 from taskqueue_worker.outcomes import Returned, raised, returned
 
-_STANDARD_STREAMS: Final = (0, 1, 2)
+SIZE_BYTES: Final = 8
+
+
+def framed(value: Any) -> bytes:
+    """A message between worker and process: its size, and itself."""
+    body = pickle.dumps(value)
+    return len(body).to_bytes(SIZE_BYTES) + body
 
 
 def find(module: str, name: str) -> Action:
@@ -26,32 +33,42 @@ def find(module: str, name: str) -> Action:
     raise LookupError(f"the module {module!r} holds no action {name!r}")
 
 
-def perform(module: str, name: str, data: dict[str, Any], attempt: tuple[str, int, float]) -> Returned:
-    """What came of the action's handler."""
+def main() -> None:
+    """Performs one handler after the other, until the worker closes the pipe or ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the worker decides when this process ends, also where all got a signal
-    with _streams_apart():
-        try:
-            action = find(module, name)
-            return returned(action(*action.arguments(data, Context(*attempt, name, link=None))))
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its own failure
-            return raised(error, system_clock())
+    requests, answers = _pipes()
+    for path, *request in _requests(requests):
+        sys.path[:] = path
+        answers.write(framed(perform(*request)))
+        answers.flush()
 
 
-@contextmanager
-def _streams_apart() -> Iterator[None]:
-    """Leaves the pipes to the worker out of the handler's reach, and of that of programs that it starts.
-
-    They carry the answer; a byte printed between would break it, and errors are read by nobody until the pipe is full.
-    """
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    kept = [os.dup(stream) for stream in _STANDARD_STREAMS]
-    for stream in _STANDARD_STREAMS:
-        os.dup2(nowhere, stream)
+def perform(module: str, name: str, data: dict[str, Any], attempt: tuple[str, int, float]) -> Returned:
+    """What came of the action's handler."""
     try:
-        yield
-    finally:
-        for stream, original in zip(_STANDARD_STREAMS, kept, strict=True):
-            os.dup2(original, stream)
-            os.close(original)
-        os.close(nowhere)
+        action = find(module, name)
+        return returned(action(*action.arguments(data, Context(*attempt, name, link=None))))
+    except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its own failure
+        return raised(error, system_clock())
+
+
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The pipes to the worker, moved out of the reach of handlers and of programs that they start.
+
+    What those print goes to the worker's standard error; there is nothing for them to read.
+    """
+    pipes = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.dup2(2, 1)
+    return pipes
+
+
+def _requests(pipe: BinaryIO) -> Iterator[Any]:
+    while size := pipe.read(SIZE_BYTES):
+        yield pickle.loads(pipe.read(int.from_bytes(size)))  # noqa: S301 - the worker wrote it
+
+
+if __name__ == "__main__":
+    main()

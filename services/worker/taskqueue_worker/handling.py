@@ -8,10 +8,9 @@ from taskqueue.actions import Action, Context
 from taskqueue.actions.registry import Registry
 from taskqueue.clock import Clock
 from taskqueue.store.writes import Claimed
-from taskqueue_worker.outcomes import Completed, Failed, Outcome, Returned, TimedOut, raised, returned
-from taskqueue_worker.processes import run_in_process
+from taskqueue_worker.calling import Calls
+from taskqueue_worker.outcomes import Completed, Failed, Outcome, Returned, TimedOut, raised
 from taskqueue_worker.running import Running, RunningAttempts
-from taskqueue_worker.threads import Threads
 
 CANCEL_SECONDS: Final = 2.0
 """How long a handler that was cancelled has to end; after that it is left to itself, and fenced."""
@@ -24,11 +23,11 @@ class Handling:
     """
 
     def __init__(
-        self, registry: Registry, running: RunningAttempts, threads: Threads, clock: Clock, timeout: float
+        self, registry: Registry, running: RunningAttempts, calls: Calls, clock: Clock, timeout: float
     ) -> None:
         self._registry = registry
         self._running = running
-        self._threads = threads
+        self._calls = calls
         self._clock = clock
         self._timeout = timeout
 
@@ -50,18 +49,11 @@ class Handling:
 
     async def _returned(self, action: Action, data: dict[str, Any], context: Context) -> Returned:
         try:
-            return await self._called(action, data, context)
+            return await self._calls.call(action, data, context)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its own failure
             return raised(error, self._clock())
-
-    async def _called(self, action: Action, data: dict[str, Any], context: Context) -> Returned:
-        if action.process:
-            return await run_in_process(action, data, context)
-        arguments = action.arguments(data, context)
-        call = self._threads.run(action.handler, *arguments) if action.blocking else action(*arguments)
-        return returned(await call)
 
 
 async def _end_of(running: Running, seconds: float) -> bool:

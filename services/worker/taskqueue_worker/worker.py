@@ -9,12 +9,12 @@ from taskqueue import events
 from taskqueue.broker.contract import Broker, Delivery, Subscription
 from taskqueue.errors import WorkerExhausted
 from taskqueue_worker import direct
+from taskqueue_worker.calling import Calls
 from taskqueue_worker.execution import Execution
 from taskqueue_worker.outcomes import HandedBack
 from taskqueue_worker.presence import Presence
 from taskqueue_worker.running import RunningAttempts
 from taskqueue_worker.settings import WorkSettings
-from taskqueue_worker.threads import Threads
 
 HAND_BACK_SHARE: Final = 0.25
 """The part of the grace that is kept for handing back what does not finish."""
@@ -28,14 +28,14 @@ class Worker:
         broker: Broker,
         execution: Execution,
         running: RunningAttempts,
-        threads: Threads,
+        calls: Calls,
         presence: Presence,
         settings: WorkSettings,
     ) -> None:
         self._broker = broker
         self._execution = execution
         self._running = running
-        self._threads = threads
+        self._calls = calls
         self._presence = presence
         self._settings = settings
         self._executions: set[asyncio.Task[None]] = set()
@@ -65,7 +65,7 @@ class Worker:
                 ) as self._subscription,
             ):
                 events.emit(events.STARTED, service="worker", channels=settings.channels)
-                await _either(stop, self._threads.exhausted)
+                await _either(stop, self._calls.exhausted)
                 detour.cancel()
                 await self._subscription.stop()
                 self._execution.close()
@@ -73,6 +73,7 @@ class Worker:
         finally:
             for task in (detour, *watching):
                 task.cancel()
+            await self._calls.close()
         if not stop.is_set():
             raise WorkerExhausted
 
