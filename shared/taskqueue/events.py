@@ -47,6 +47,7 @@ SWEPT: Final = LogEvent("swept", logging.INFO, "tasks were due and are handed ou
 SWEEP_FAILED: Final = LogEvent("sweep_failed", logging.WARNING, "a sweep failed; the next one tries again")
 SCHEDULED: Final = LogEvent("scheduled", logging.INFO, "schedules made tasks")
 SCHEDULE_STOPPED: Final = LogEvent("schedule_stopped", logging.ERROR, "a schedule cannot be read, and stops")
+FEED_FAILED: Final = LogEvent("feed_failed", logging.WARNING, "what becomes of tasks cannot be read; tried again")
 WORKER_LOST: Final = LogEvent("worker_lost", logging.ERROR, "tasks lost their worker once too often, and failed")
 MESSAGES_LOST: Final = LogEvent("messages_lost", logging.WARNING, "the broker no longer holds these tasks' messages")
 REMOVED_OLD: Final = LogEvent("removed_old", logging.INFO, "removed what is older than it is kept")

@@ -64,6 +64,10 @@ LEGAL_TRANSITIONS: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = MappingPr
 )
 
 
+FINAL: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+"""What a task stays at, unless somebody has it tried again by hand."""
+
+
 def sources_of(target: TaskStatus) -> tuple[TaskStatus, ...]:
     """The statuses from which a task may go to `target`."""
     return tuple(source for source, targets in LEGAL_TRANSITIONS.items() if target in targets)

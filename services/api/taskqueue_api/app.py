@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
-from taskqueue_api.endpoints import bulk, health, orders, schedules, tasks, why, workers
+from taskqueue_api.endpoints import bulk, events, health, orders, schedules, tasks, why, workers
 from taskqueue_api.problems import answer_problems
 from taskqueue_api.requests import MAX_BODY_BYTES, identify_request
 from taskqueue_api.responses import dress_response
@@ -26,6 +26,8 @@ def create_app(collaborators: Collaborators) -> web.Application:
             web.post("/tasks/retry", bulk.retry),
             web.post("/tasks/{id}/cancel", orders.cancel),
             web.post("/tasks/{id}/retry", orders.retry),
+            web.get("/tasks/{id}/events", events.of_task, allow_head=False),
+            web.get("/events", events.of_all, allow_head=False),
             web.get("/actions", workers.list_actions),
             web.get("/workers", workers.list_workers),
             web.post("/schedules", schedules.create),

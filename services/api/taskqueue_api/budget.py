@@ -1,9 +1,12 @@
-"""How much of what clients send may be at work at once: a body is many times as large in memory as on the wire."""
+"""How much of what clients send may be at work at once, and how many of them may wait for something to happen.
+
+A body is many times as large in memory as on the wire.
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 
 class ByteBudget:
@@ -42,3 +45,23 @@ class ByteBudget:
             if not turn.done():
                 self._free -= wanted
                 turn.set_result(None)
+
+
+class Seats:
+    """A number of places. Who finds none left does not wait for one."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[bool]:
+        """Has a place for as long as the block runs; False where none is left."""
+        if self.taken >= self.number:
+            yield False
+            return
+        self.taken += 1
+        try:
+            yield True
+        finally:
+            self.taken -= 1

@@ -8,12 +8,17 @@ from aiohttp import web
 from taskqueue.broker.contract import Broker
 from taskqueue.clock import Clock
 from taskqueue.dispatch import Dispatcher
+from taskqueue.feed import Feed
 from taskqueue.store.tasks import TaskStore
-from taskqueue_api.budget import ByteBudget
+from taskqueue_api.budget import ByteBudget, Seats
 from taskqueue_api.catalogue import Catalogue
 
 BODIES_AT_WORK: Final = 2 * 1024 * 1024
 """Bytes of bodies that are parsed and recorded at once: 40 times as large in memory, if their senders mean harm."""
+
+
+LISTENERS: Final = 1_000
+"""Clients that wait for a task, or listen to events, at once; the setting says otherwise."""
 
 
 @dataclass
@@ -30,11 +35,14 @@ class Collaborators:
     max_attempts: int = 5
     draining: bool = False
     bodies: ByteBudget = field(default_factory=lambda: ByteBudget(BODIES_AT_WORK))
+    listeners: Seats = field(default_factory=lambda: Seats(LISTENERS))
     catalogue: Catalogue = field(init=False)
+    feed: Feed = field(init=False)
 
     def __post_init__(self) -> None:
-        """The catalogue is of this store."""
+        """Catalogue and feed are of this store."""
         self.catalogue = Catalogue(self.store)
+        self.feed = Feed(self.store)
 
 
 COLLABORATORS: Final = web.AppKey("collaborators", Collaborators)

@@ -26,11 +26,12 @@ LINGERING_SECONDS: Final = 5.0
 @asynccontextmanager
 async def serving(collaborators: Collaborators, settings: HttpSettings) -> AsyncIterator[int]:
     """Serves the API for as long as the block runs, on the port that it answers; requests in flight are finished."""
+    collaborators.listeners.number = settings.max_streams
     # aiohttp waits twice: once for requests to end, once for them to be cancelled.
     runner = web.AppRunner(create_app(collaborators), shutdown_timeout=settings.shutdown_grace_seconds / 2)
     await runner.setup()
-    try:
-        async with collaborators.catalogue.kept_fresh():
+    async with collaborators.catalogue.kept_fresh(), collaborators.feed.running():
+        try:
             with closing(await _listen(runner, settings)) as listener:
                 port: int = listener.sockets[0].getsockname()[1]
                 events.emit(events.STARTED, service="api", host=settings.host, port=port)
@@ -38,8 +39,9 @@ async def serving(collaborators: Collaborators, settings: HttpSettings) -> Async
                     yield port
                 finally:
                     collaborators.draining = True
-    finally:
-        await runner.cleanup()
+                    collaborators.feed.end()
+        finally:
+            await runner.cleanup()
 
 
 async def _listen(runner: web.AppRunner, settings: HttpSettings) -> asyncio.Server:

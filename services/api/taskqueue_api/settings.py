@@ -10,6 +10,9 @@ class HttpSettings(ProcessSettings):
 
     host: str = Field(default="127.0.0.1", description="address that the API listens on")
     port: int = Field(default=8080, ge=0, le=65_535, description="port that the API listens on")
+    max_streams: int = Field(
+        default=1000, ge=0, le=100_000, description="clients that wait for tasks or listen to events at once"
+    )
 
 
 class ApiSettings(HttpSettings, StoreSettings, BrokerSettings, AttemptSettings, RetentionSettings):

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, Select, func, insert, select
 
 from taskqueue.schema import TaskStatus
 from taskqueue.store.batch import Batch
-from taskqueue.store.tables import changes
+from taskqueue.store.tables import changes, tasks
 
 _COLUMNS = ("task_id", "status", "attempt", "at", "detail")
 _changes = Batch(*_COLUMNS)
@@ -32,3 +33,36 @@ def note(connection: Connection, items: Iterable[Change]) -> None:
     rows = [(item.task_id, item.status, item.attempt, item.at, item.detail) for item in items]
     if rows:
         connection.execute(_NOTE, Batch.of(rows))
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change as it is told to those who listen: `seq` is its place in the order of commits."""
+
+    seq: int
+    change: Change
+    action: str | None
+    """None where the task has been deleted since."""
+
+
+def after(seq: int, limit: int, *, until: int | None = None, task_id: str | None = None) -> Select[Any]:
+    """The query for the first changes after `seq`; up to `until`, and of one task, where so asked."""
+    query = (
+        select(changes, tasks.c.action)
+        .select_from(changes.outerjoin(tasks, tasks.c.id == changes.c.task_id))
+        .where(changes.c.seq > seq)
+        .order_by(changes.c.seq)
+        .limit(limit)
+    )
+    if until is not None:
+        query = query.where(changes.c.seq <= until)
+    return query if task_id is None else query.where(changes.c.task_id == task_id)
+
+
+NEWEST: Final = select(func.coalesce(func.max(changes.c.seq), 0))
+"""The query for the place of the newest change."""
+
+
+def event(row: Row[Any]) -> Event:
+    """What a row of `after` tells."""
+    return Event(row.seq, Change(row.task_id, TaskStatus(row.status), row.attempt, row.at, row.detail), row.action)

@@ -1,11 +1,13 @@
 """What is read from the store, through its read pool."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue.schema import Task, TaskStatus
+from taskqueue.store import changes
 from taskqueue.store.shown import SHOWN, task
 from taskqueue.store.tables import revision, status_of_row, tasks
 from taskqueue.store.writes import Known
@@ -15,6 +17,49 @@ async def find(connection: AsyncConnection, task_id: str) -> Task | None:
     """The task, if it is known."""
     row = (await connection.execute(SHOWN.where(tasks.c.id == task_id))).mappings().one_or_none()
     return task(row) if row else None
+
+
+@dataclass(frozen=True)
+class Glance:
+    """Where a task stands, in short, after the change at `seq`: all earlier ones are in it, and no later one."""
+
+    event: changes.Event
+    progress: str | None
+    error: str | None
+
+
+_GLANCE = select(
+    changes.NEWEST.scalar_subquery().label("seq"),
+    tasks.c.id,
+    tasks.c.status,
+    tasks.c.attempt,
+    func.coalesce(tasks.c.ended_at, tasks.c.started_at, tasks.c.accepted_at / 1000).label("at"),
+    tasks.c.action,
+    tasks.c.progress,
+    tasks.c.error,
+)
+
+
+async def glance(connection: AsyncConnection, task_id: str) -> Glance | None:
+    """Where a task stands, if it is known; one statement, so that the place in the order of changes is exact."""
+    row = (await connection.execute(_GLANCE.where(tasks.c.id == task_id))).one_or_none()
+    if row is None:
+        return None
+    change = changes.Change(row.id, TaskStatus(row.status), row.attempt, int(row.at))
+    return Glance(changes.Event(row.seq, change, row.action), row.progress, row.error)
+
+
+async def newest_change(connection: AsyncConnection) -> int:
+    """The place of the newest change; 0 where there is none."""
+    return int((await connection.execute(changes.NEWEST)).scalar_one())
+
+
+async def changes_after(
+    connection: AsyncConnection, seq: int, until: int, limit: int, task_id: str | None
+) -> Sequence[changes.Event]:
+    """The first changes after `seq`, up to `until`; of one task, or of all."""
+    rows = await connection.execute(changes.after(seq, limit, until=until, task_id=task_id))
+    return [changes.event(row) for row in rows]
 
 
 async def holder_of(connection: AsyncConnection, key: str) -> Known | None:

@@ -121,6 +121,27 @@ def reader_engine(path: Path) -> AsyncEngine:
     return engine
 
 
+def follower_engine(path: Path) -> Engine:
+    """An engine with one connection that only reads, and sees at each statement what is newest: it has no transactions.
+
+    For one thread, which looks so often that aiosqlite's changes of threads would cost more than the look.
+    """
+    engine = create_engine(
+        URL.create("sqlite", database=str(path.absolute())),
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False, "isolation_level": None},
+        poolclass=StaticPool,
+        module=sys.modules["sqlite3"],
+    )
+    event.listen(engine, "connect", lambda connection, _: _run(connection, "PRAGMA query_only = ON"))
+    return engine
+
+
+def data_version(connection: Connection) -> int:
+    """A number that is another one as soon as any other connection has committed (sqlite.org/pragma.html)."""
+    version: int = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+    return version
+
+
 def make_durable(engine: Engine, *, begin: str) -> None:
     """Has every connection of `engine` reach the disk at commit, and every transaction begin with `begin`."""
     event.listen(engine, "connect", _set_up)

@@ -12,8 +12,9 @@ from taskqueue.clock import Clock
 from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, StoreUnreachable
 from taskqueue.schedule import Schedule
 from taskqueue.schema import NO_OPTIONS, NORMAL, PRIORITIES, Task, TaskMessage, TaskOptions, TaskPayload
-from taskqueue.store import orders, pages, reads, removal, roster, schedules, sqlite, sweeps, writes
+from taskqueue.store import changes, orders, pages, reads, removal, roster, schedules, sqlite, sweeps, writes
 from taskqueue.store.faults import store_errors
+from taskqueue.store.following import Follower
 from taskqueue.store.orders import Order
 from taskqueue.store.sharing import together_with
 from taskqueue.store.standing import Standing, standing
@@ -246,6 +247,25 @@ class TaskStore:
     async def standing(self, task_id: str) -> Standing | None:
         """Where a task stands, and among what, if it is known."""
         return await self._read(lambda connection: standing(connection, task_id, self._clock()))
+
+    async def glance(self, task_id: str) -> reads.Glance | None:
+        """Where a task stands, in short, and after which change."""
+        return await self._read(lambda connection: reads.glance(connection, task_id))
+
+    async def newest_change(self) -> int:
+        """The place of the newest change; 0 where there is none."""
+        return await self._read(reads.newest_change)
+
+    async def changes_after(
+        self, seq: int, until: int, limit: int, task_id: str | None = None
+    ) -> Sequence[changes.Event]:
+        """The first changes after `seq`, up to `until`; of one task, or of all."""
+        return await self._read(lambda connection: reads.changes_after(connection, seq, until, limit, task_id))
+
+    def follow(self, on_commit: Callable[[], None]) -> Follower:
+        """A reader of the changes to come. `on_commit` is called on the event loop after each commit of this store."""
+        self._writer.on_commit = on_commit
+        return Follower(Path(self._readers.url.database or ""))
 
     async def check(self) -> None:
         """Returns where the database answers with the schema that this version knows; else raises SchemaUnknown."""

@@ -45,6 +45,8 @@ class GroupCommitWriter:
         self._waiting: list[_Request] = []
         self._arrived = asyncio.Event()
         self._closing = False
+        self.on_commit: Callable[[], None] = _nothing
+        """Called on the event loop after each transaction. Must be cheap, and must not fail."""
 
     async def run(self, write: BatchedWrite[Item, Result], items: Sequence[Item]) -> Sequence[Result]:
         """The results of `write` for `items`, once they are on disk.
@@ -78,7 +80,9 @@ class GroupCommitWriter:
             del self._waiting[:MAX_REQUESTS_PER_COMMIT]
             if not self._waiting and not self._closing:
                 self._arrived.clear()
-            for request, answer in zip(group, await loop.run_in_executor(thread, self._answers, group), strict=True):
+            answers = await loop.run_in_executor(thread, self._answers, group)
+            self.on_commit()
+            for request, answer in zip(group, answers, strict=True):
                 _tell(request, answer)
 
     def _answers(self, group: Sequence[_Request]) -> Sequence[Any]:
@@ -106,6 +110,10 @@ class GroupCommitWriter:
             return [error]
         events.emit(events.GROUP_PARTED, requests=len(group), reason=str(error))
         return [self._answers([request])[0] for request in group]
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _tell(request: _Request, answer: Any) -> None:
