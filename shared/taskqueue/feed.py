@@ -33,7 +33,10 @@ MAX_WAITING: Final = 2_000
 
 
 class Subscription:
-    """What one listener hears: all that it wants of the changes after `start`, in order, until it ends."""
+    """What one listener hears: all that it wants of the changes after `start`, in order, until it ends.
+
+    `start` may be some milliseconds ago; whoever has looked at the store since knows from when on it is news.
+    """
 
     def __init__(self, task_id: str | None, wants: Callable[[Event], bool]) -> None:
         self.task_id = task_id

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from taskqueue import events
+from taskqueue_api import streaming
 from tests.conftest import StartService
 from tests.support.database import change, rows, write_locked
 from tests.support.eventually import eventually
@@ -18,6 +19,7 @@ from tests.support.http import Http, http_client, raw_connection
 from tests.support.ports import free_port
 from tests.support.processes import Service
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.sse import listening
 
 MODULE = "taskqueue_api"
 GRACE_SECONDS = 10
@@ -183,6 +185,44 @@ async def test_a_request_in_flight_at_the_stop_is_finished(start_service: StartS
     assert rows(database, "SELECT id FROM tasks") == [(answer.json["id"],)]
     assert service.reports(events.STOPPED)
     assert service.outbursts == []
+
+
+async def test_waits_and_streams_end_at_once_at_the_stop(start_service: StartService, database: Path) -> None:
+    """SIGTERM: who waits has its answer, who listens has its end, and the process its own well within its grace."""
+    service = _start(start_service, database, SHUTDOWN_GRACE_SECONDS=60)
+    url = await service.url()
+    async with http_client(url) as http, listening(f"{url}/events") as stream:
+        waiting = asyncio.create_task(http.post({"action": "a"}, Prefer="wait=30"))
+        await stream.next()
+
+        service.terminate()
+
+        assert await stream.rest(within=GRACE_SECONDS) == []
+        assert (await asyncio.wait_for(waiting, GRACE_SECONDS)).status == 202
+        assert await service.ended(within=GRACE_SECONDS) == 0
+    assert service.outbursts == []
+    assert [entry["route"] for entry in service.reports(events.REQUEST_SERVED) if entry["duration"] > 30_000] == []
+
+
+async def test_a_stop_does_not_wait_for_a_client_that_does_not_read(
+    start_service: StartService, database: Path
+) -> None:
+    """Its stream is full, and it is cut off."""
+    service = _start(start_service, database, SHUTDOWN_GRACE_SECONDS=60)
+    url = await service.url()
+    change(
+        database,
+        "INSERT INTO changes (task_id, status, attempt, at, detail) "
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60) "
+        "SELECT 'a', 'running', 1, 1, json_object('message', hex(randomblob(250000))) FROM n",
+    )
+    async with raw_connection(int(url.rpartition(":")[2])) as connection:
+        await connection.send(b"GET /events?last_event_id=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(1)
+
+        service.terminate()
+
+        assert await service.ended(within=streaming.READ_SECONDS / 2) == 0
 
 
 async def test_a_silent_client_does_not_hold_up_the_stop(start_service: StartService, database: Path) -> None:

@@ -18,6 +18,7 @@ from tests.support.database import change, rows
 from tests.support.eventually import eventually
 from tests.support.http import Http, http_client
 from tests.support.processes import Service
+from tests.support.sse import listening
 from tests.support.user_actions import MODULE, UserActions
 
 GRACE_SECONDS = 20
@@ -115,6 +116,41 @@ async def test_where_nothing_is_set_the_database_is_below_the_working_folder(
     assert await service.ended(within=GRACE_SECONDS) == 0
     assert (tmp_path / "data" / "tasks.db").is_file()
     assert not service.said.startswith("{")
+
+
+async def test_a_result_comes_back_to_who_waits_and_to_who_listens(start_service: StartService, database: Path) -> None:
+    """One request is enough; and each step can be followed."""
+    service = _start(start_service, database, SIMULATED_WORK_SECONDS=0)
+    url = await service.url()
+    async with http_client(url) as http, listening(f"{url}/events?action=sum") as stream:
+        answer = await http.post({"action": "sum", "data": {"numbers": [1, 2]}}, Prefer="wait=20")
+        told = [await stream.next() for _ in range(3)]
+
+    assert (answer.status, answer.json["result"]) == (200, {"output": 3})
+    assert [each and each.status for each in told] == ["pending", "running", "completed"]
+    assert {each and each.data["id"] for each in told} == {answer.json["id"]}
+
+
+async def test_who_waits_and_who_listens_does_not_hold_up_the_stop(
+    start_service: StartService, database: Path, user_actions: UserActions
+) -> None:
+    """Waits are answered and streams end at once, while what runs is still given its time."""
+    service = _start(start_service, database, ACTIONS=MODULE, SHUTDOWN_GRACE_SECONDS=GRACE_SECONDS)
+    url = await service.url()
+    async with http_client(url) as http, listening(f"{url}/events") as stream:
+        waiting = asyncio.create_task(http.post({"action": "wait"}, Prefer="wait=30"))
+        told = await stream.next()
+        assert told is not None
+        await eventually(lambda: user_actions.began(told.data["id"]), what="the handler")
+
+        service.terminate()
+
+        await stream.rest(within=GRACE_SECONDS / 2)
+        answer = await asyncio.wait_for(waiting, GRACE_SECONDS / 2)
+    assert (answer.status, answer.json["id"]) == (202, told.data["id"])
+    user_actions.go_on()
+    assert await service.ended(within=GRACE_SECONDS) == 0
+    assert service.outbursts == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

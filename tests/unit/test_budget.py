@@ -1,8 +1,10 @@
-"""A budget of bytes: what is at work at once is bounded, and everybody has a turn."""
+"""A budget of bytes: what is at work at once is bounded, and everybody has a turn; and of places."""
 
 import asyncio
 
-from taskqueue_api.budget import ByteBudget
+import pytest
+
+from taskqueue_api.budget import ByteBudget, Seats
 
 
 async def test_what_fits_goes_on_at_once() -> None:
@@ -67,3 +69,16 @@ async def test_who_goes_away_while_waiting_takes_nothing() -> None:
 
     async with asyncio.timeout(5), budget.holding(10):
         pass
+
+
+def test_who_finds_no_seat_is_told_so_at_once() -> None:
+    """A seat is free again when its block ends, also by an error."""
+    seats = Seats(1)
+
+    with seats.one() as first, seats.one() as second:
+        assert (first, second) == (True, False)
+    with pytest.raises(ValueError, match="x"), seats.one():
+        raise ValueError("x")
+
+    with seats.one() as again:
+        assert again

@@ -1,5 +1,6 @@
 """What the endpoints work with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,12 +38,20 @@ class Collaborators:
     bodies: ByteBudget = field(default_factory=lambda: ByteBudget(BODIES_AT_WORK))
     listeners: Seats = field(default_factory=lambda: Seats(LISTENERS))
     catalogue: Catalogue = field(init=False)
+    at_stop: set[Callable[[], None]] = field(default_factory=set)
     feed: Feed = field(init=False)
 
     def __post_init__(self) -> None:
         """Catalogue and feed are of this store."""
         self.catalogue = Catalogue(self.store)
         self.feed = Feed(self.store)
+
+    def drain(self) -> None:
+        """The process stops: nothing new is begun, and nobody waits for what may come."""
+        self.draining = True
+        self.feed.end()
+        for act in list(self.at_stop):
+            act()
 
 
 COLLABORATORS: Final = web.AppKey("collaborators", Collaborators)

@@ -38,8 +38,7 @@ async def serving(collaborators: Collaborators, settings: HttpSettings) -> Async
                 try:
                     yield port
                 finally:
-                    collaborators.draining = True
-                    collaborators.feed.end()
+                    collaborators.drain()
         finally:
             await runner.cleanup()
 

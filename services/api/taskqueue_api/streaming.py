@@ -1,7 +1,8 @@
 """A stream of server-sent events (html.spec.whatwg.org, section 9.2), to a client that may stop reading."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -11,6 +12,7 @@ from taskqueue.errors import InvalidRequest
 from taskqueue.schema import TaskStatus
 from taskqueue.store.changes import Event
 from taskqueue.store.reads import Glance
+from taskqueue_api.collaborators import COLLABORATORS
 from taskqueue_api.protocol import cut_off
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -20,6 +22,9 @@ READ_SECONDS: Final = 10.0
 
 EVENTS_AT_ONCE: Final = 500
 MAX_POSITION: Final = 2**63 - 1
+
+HURRY_SECONDS: Final = 1.0
+"""The same, once the process stops."""
 
 _HEARTBEAT: Final = b":\n\n"
 _HEADERS: Final = {
@@ -44,6 +49,7 @@ class EventStream:
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
+        self._patience: asyncio.Timeout | None = None
         self.response = web.StreamResponse(headers=_HEADERS)
 
     async def open(self, position: int) -> None:
@@ -62,11 +68,31 @@ class EventStream:
 
     async def _write(self, data: bytes) -> None:
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout(READ_SECONDS) as self._patience:
                 await self.response.write(data)
         except TimeoutError:
             cut_off(self._request)
             raise ConnectionResetError("the client does not read") from None
+        finally:
+            self._patience = None
+
+    def hurry(self) -> None:
+        """The process stops: a client that does not read is cut off now."""
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(asyncio.get_running_loop().time() + HURRY_SECONDS)
+
+
+@contextmanager
+def event_stream(request: web.Request) -> Iterator[EventStream]:
+    """A stream to the client, which may go at any time: the block then ends, and that is all."""
+    stream = EventStream(request)
+    at_stop = request.app[COLLABORATORS].at_stop
+    at_stop.add(stream.hurry)
+    try:
+        with suppress(ConnectionError):
+            yield stream
+    finally:
+        at_stop.discard(stream.hurry)
 
 
 def told(event: Event) -> bytes:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -16,7 +15,7 @@ from taskqueue_api import streaming
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
 from taskqueue_api.protocol import when_client_leaves
 from taskqueue_api.responses import error_response
-from taskqueue_api.streaming import EventStream, last_event_id, told, told_at_a_glance
+from taskqueue_api.streaming import EventStream, event_stream, last_event_id, told, told_at_a_glance
 
 PAGE: Final = 500
 MAX_BEHIND: Final = 10_000
@@ -46,8 +45,7 @@ async def of_task(request: web.Request) -> web.StreamResponse:
                 past, position = [told(event) for event in missed], last
             if over and not past:
                 return web.Response(status=204)  # has it all, and a browser does not come again
-            stream = EventStream(request)
-            with suppress(ConnectionError), when_client_leaves(request, heard.end):
+            with event_stream(request) as stream, when_client_leaves(request, heard.end):
                 await stream.open(position)
                 await stream.send(past)
                 if not over:
@@ -64,8 +62,7 @@ async def of_all(request: web.Request) -> web.StreamResponse:
             return _no_place()
         newest = await collaborators.store.newest_change()
         position = newest if last is None else min(last, newest)
-        stream = EventStream(request)
-        with suppress(ConnectionError):
+        with event_stream(request) as stream:
             try:
                 await stream.open(position)
                 await _send_all(stream, request, position, wants)
