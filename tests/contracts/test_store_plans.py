@@ -60,6 +60,7 @@ async def _find_lost(store: TaskStore) -> None:
 
 async def _read(store: TaskStore) -> None:
     await store.find("a")
+    await store.running_by_worker()
     await store.holder_of("key")
     await store.page()
 
