@@ -1,13 +1,28 @@
 """A client as users write them: plain HTTP, and patience."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
+from yarl import URL
 
 from tests.support.eventually import eventually
+
+PATIENCE: Final = ClientTimeout(total=40)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: `body` as JSON, None where there is none; `links` by their relation."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    links: Mapping[str, str]
 
 
 class Client:
@@ -26,6 +41,25 @@ class Client:
         """Status and body of the answer to a task that is not accepted."""
         async with self._session.post("/tasks", json={"action": action, "data": data}) as response:
             return response.status, await response.json()
+
+    async def send(
+        self, method: str, path: str, body: object = None, *, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Whatever is answered."""
+        data = None if body is None else json.dumps(body)
+        async with self._session.request(method, path, data=data, headers=headers, timeout=PATIENCE) as response:
+            text = await response.text()
+            links = {relation: URL(link["url"]).path_qs for relation, link in response.links.items()}
+            return Answer(response.status, response.headers, json.loads(text) if text else None, links)
+
+    async def events(self, path: str, *, headers: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """Every event of a stream that ends by itself: its id, and its data."""
+        async with self._session.get(path, headers=headers, timeout=PATIENCE) as response:
+            assert response.status == 200, await response.text()
+            assert response.headers["Content-Type"].startswith("text/event-stream")
+            blocks = (await response.text()).replace("\r\n", "\n").split("\n\n")
+        told = [dict(line.split(": ", 1) for line in block.split("\n") if ": " in line) for block in blocks]
+        return [{"id": event["id"], "data": json.loads(event["data"])} for event in told if "data" in event]
 
     async def post_with_patience(self, action: str, data: Mapping[str, Any], *, within: float = 60) -> str:
         """The id of a new task; asks again while the API is away."""
