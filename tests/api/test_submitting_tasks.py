@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from taskqueue.broker.memory import MemoryBroker
+from taskqueue.clock import system_clock
 from taskqueue.schema import TaskMessage
 from taskqueue_api.collaborators import BODIES_AT_WORK
 from taskqueue_api.requests import MAX_BODY_BYTES
@@ -216,3 +217,15 @@ async def _only_message(broker: MemoryBroker) -> bytes:
         await eventually(lambda: received, what="a message")
     [body] = received
     return body
+
+
+async def test_while_the_broker_is_away_a_task_is_due_at_once(api: Api, memory_broker: MemoryBroker) -> None:
+    """A worker takes it straight from the store, without the time that a dispatch may take; a delay stands."""
+    with_broker = await api.http.submitted("sum")
+    memory_broker.connected = False
+    at_once = await api.http.submitted("sum")
+    delayed = (await api.http.post({"action": "sum", "delay": 3600})).json["id"]
+
+    due = dict(rows(api.database, "SELECT id, due_at FROM tasks"))
+    now = system_clock()
+    assert due[at_once] <= now < due[with_broker] < now + 60_000 < due[delayed]
