@@ -1,13 +1,14 @@
 """Clients that are silent, slow, gone or hostile: each costs a connection for a bounded time, and no more."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from taskqueue import events
-from taskqueue_api import requests, server
+from taskqueue_api import protocol, requests, server
 from tests.api.conftest import Api
 from tests.support.database import rows, write_locked
 from tests.support.eventually import eventually
@@ -113,6 +114,23 @@ async def test_a_body_that_trickles_in_is_cut_off(api: Api) -> None:
 
         assert (await connection.answer()).status == 408
         trickling.cancel()
+
+
+async def test_a_client_that_does_not_read_its_answers_is_cut_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has not read in time is dropped, and what it still asked for is not carried out."""
+    assert protocol.WRITE_SECONDS <= 2 * BOUND_SECONDS
+    monkeypatch.setattr(protocol, "WRITE_SECONDS", 0.3)
+    for _ in range(3):
+        await api.http.submitted("a", {"text": "x" * 900_000})
+    async with raw_connection(api.port) as connection:
+        await connection.send(b"GET /tasks HTTP/1.1\r\nHost: x\r\n\r\n" * 30)
+        await eventually(lambda: any(entry["duration"] > 300 for entry in _lists(api)), what="the end of its patience")
+        await asyncio.sleep(0.5)
+
+        assert len(_lists(api)) < 30
+        await connection.rest()
+    assert (await api.http.get("/livez")).status == 200
+    assert api.reports(events.REQUEST_FAILED) == []
 
 
 async def test_a_client_that_leaves_within_its_body_leaves_nothing(api: Api) -> None:
@@ -250,6 +268,10 @@ async def test_chunks_that_go_wrong_on_their_way_are_refused(api: Api, caplog: p
     assert api.reports(events.REQUEST_FAILED) == []
     assert caplog.records == []
     assert rows(api.database, "SELECT * FROM tasks") == []
+
+
+def _lists(api: Api) -> list[MutableMapping[str, Any]]:
+    return [entry for entry in api.reports(events.REQUEST_SERVED) if entry["method"] == "GET"]
 
 
 async def _trickle(send: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
