@@ -2,6 +2,8 @@
 
 import pytest
 
+from taskqueue.broker.memory import MemoryBroker
+from taskqueue.clock import system_clock
 from tests.api.conftest import Api
 from tests.support.database import change, rows, write_locked
 from tests.support.eventually import eventually
@@ -129,3 +131,19 @@ async def test_an_order_that_the_database_cannot_take_is_told(api: Api, method: 
 
     assert answer.is_error(500, "database unavailable")
     assert (await api.http.task(task_id))["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(("connected", "lease"), [(True, 8_000), (False, 0)])
+async def test_a_retried_task_is_due_at_once_while_the_broker_is_away(
+    api: Api, memory_broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, *, connected: bool, lease: int
+) -> None:
+    """So that a worker takes it straight from the store; else a dispatcher has it to itself for a while."""
+    task_id = await api.http.submitted("a")
+    change(api.database, STATUS, "failed", task_id)
+    monkeypatch.setattr(memory_broker, "connected", connected)
+    before = system_clock()
+
+    await api.http.ask("POST", f"/tasks/{task_id}/retry")
+
+    [(due_at,)] = rows(api.database, "SELECT due_at FROM tasks WHERE id = ?", task_id)
+    assert before + lease <= due_at <= system_clock() + lease

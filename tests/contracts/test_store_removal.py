@@ -11,7 +11,7 @@ from taskqueue.errors import StoreUnavailable
 from taskqueue.retention import DAY_SECONDS, Retention
 from taskqueue.schema import TaskOptions, TaskStatus
 from taskqueue.store import removal
-from taskqueue.store.pace import HOLD_SECONDS, Pace
+from taskqueue.store.pace import Pace
 from taskqueue.store.removal import Removed
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Settlement
@@ -114,7 +114,7 @@ async def test_large_tasks_go_a_few_at_a_time(
 ) -> None:
     """However few rows: their pages have to be given back one by one."""
     await _many(store, database, 12)
-    change(database, "UPDATE tasks SET result = ?", "x" * 900_000)
+    change(database, "UPDATE tasks SET result = ?", "x" * 400_000)
     clock.advance(2 * DAY_SECONDS)
     commits = _rows_a_commit(store, monkeypatch)
 
@@ -125,9 +125,9 @@ async def test_large_tasks_go_a_few_at_a_time(
 
 def test_the_pace_follows_the_time_that_the_last_chunk_took() -> None:
     """It doubles where there was time left, halves where it was exceeded, and stays within its bounds."""
-    pace = Pace()
+    pace = Pace(hold=0.02)
     seen = []
-    for seconds in (0.001, 0.001, HOLD_SECONDS / 2, 0.03, 0.03, 0.03, *[0.001] * 10):
+    for seconds in (0.001, 0.001, 0.01, 0.03, 0.03, 0.03, *[0.001] * 10):
         pace.note(pace.rows, seconds)
         seen.append(pace.rows)
 

@@ -2,22 +2,20 @@
 
 from typing import Final
 
-HOLD_SECONDS: Final = 0.02
-"""How long a chunk should take: its commit may come on top, and together they must stay below 50 ms."""
-
 
 class Pace:
-    """So many `rows` at once, by how long the last ones took."""
+    """So many `rows` at once, by how long the last ones took. A chunk should not take longer than `hold` (s)."""
 
     least: Final = 10
     most: Final = 500
 
-    def __init__(self) -> None:
+    def __init__(self, hold: float) -> None:
+        self._hold = hold
         self.rows = self.least
 
     def note(self, rows: int, seconds: float) -> None:
         """Goes faster where there was time left, and slower where it was exceeded."""
-        if seconds > HOLD_SECONDS:
+        if seconds > self._hold:
             self.rows = max(self.least, self.rows // 2)
-        elif seconds < HOLD_SECONDS / 4 and rows >= self.rows // 2:
+        elif seconds < self._hold / 4 and rows >= self.rows // 2:
             self.rows = min(self.most, self.rows * 2)

@@ -18,7 +18,7 @@ from taskqueue.store.tables import changes, tasks
 LOOKED_AT: Final = 500
 """Rows that are read at once."""
 
-MAX_CHARACTERS: Final = 2_000_000
+MAX_CHARACTERS: Final = 1_000_000
 """Of payloads and results that are deleted at once: their pages have to be given back one by one."""
 
 _ended_at = func.coalesce(tasks.c.ended_at, tasks.c.processed_at * 1000)

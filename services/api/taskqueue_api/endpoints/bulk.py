@@ -23,6 +23,9 @@ from taskqueue_api.responses import json_response
 UNFINISHED: Final = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RUNNING})
 TO_RETRY: Final = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})
 
+CHUNK_SECONDS: Final = 0.02
+"""How long a chunk should take, its commit and the wait for the writer included."""
+
 Answer = TypeVar("Answer")
 
 
@@ -55,7 +58,7 @@ async def _each(
 ) -> AsyncIterator[Answer]:
     """What came of the order for each task that is wanted, of those that are possible. New ones do not come into it."""
     among = possible & (wanted.statuses or possible)
-    pace = Pace()
+    pace = Pace(CHUNK_SECONDS)
     after: Position | None = None
     while among:
         stretch = await collaborators.store.stretch(replace(wanted, statuses=among), pace.rows, after)
