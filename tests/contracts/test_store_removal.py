@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskqueue import retention
+from taskqueue.broker.memory import MemoryBroker
 from taskqueue.errors import StoreUnavailable
 from taskqueue.retention import DAY_SECONDS, Retention
 from taskqueue.schema import TaskOptions, TaskStatus
@@ -15,6 +16,7 @@ from taskqueue.store.pace import Pace
 from taskqueue.store.removal import Removed
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.writes import Settlement
+from taskqueue.sweep import dispatching
 from tests.support.builders import a_payload
 from tests.support.database import change, rows
 from tests.support.eventually import eventually
@@ -156,6 +158,19 @@ async def test_a_store_that_fails_does_not_end_retention(
     finally:
         run.cancel()
         await asyncio.wait({run})
+
+
+async def test_retention_is_at_work_beside_the_sweep(
+    store: TaskStore, database: Path, clock: FrozenClock, memory_broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every process that sweeps, by the days of its setting."""
+    monkeypatch.setattr(retention, "RETENTION_SECONDS", 0.01)
+    await _finished(store, "old", TaskStatus.COMPLETED)
+    clock.advance(2 * DAY_SECONDS)
+    await _finished(store, "young", TaskStatus.COMPLETED)
+
+    async with dispatching(store, memory_broker, clock, 5, 1.5):
+        await eventually(lambda: _ids(database) == {"young"})
 
 
 async def _accepted(store: TaskStore, task_id: str) -> None:
