@@ -211,3 +211,17 @@ async def test_an_api_that_starts_knows_at_its_first_request_who_is_there(
         http_client(f"http://127.0.0.1:{port}") as http,
     ):
         assert (await http.post({"action": "resize"})).is_error(400, "data.width: required")
+
+
+async def test_a_schedule_s_data_are_checked_too(api: Api) -> None:
+    """When it is created and when they are changed; one that no longer fits can still be paused."""
+    asked = {"action": "resize", "data": {"width": "wide"}, "interval": 60}
+    early = await api.http.ask("POST", "/schedules", json.dumps(asked).encode())
+    await _enter(api, "a", resize=WIDE)
+
+    late = await api.http.ask("POST", "/schedules", json.dumps(asked).encode())
+    changed = await api.http.ask("PATCH", early.headers["Location"], b'{"data": {}}')
+    paused = await api.http.ask("POST", f"{early.headers['Location']}/pause")
+
+    assert (early.status, late.status, changed.status, paused.status) == (201, 400, 400, 200)
+    assert late.json["error"].startswith("data.width: ")

@@ -20,6 +20,7 @@ async def create(request: web.Request) -> web.Response:
     """`POST /schedules`: it is on disk before the 201."""
     asked = ScheduleRequest.parse(await read_body(request))
     collaborators = request.app[COLLABORATORS]
+    collaborators.catalogue.check(asked.action, asked.data)
     now = collaborators.clock()
     # To the second, as clients see it: intervals count from there.
     kept = Kept(str(uuid4()), asked, now, asked.first_after(now, now // 1000 * 1000))
@@ -80,6 +81,8 @@ async def _change(request: web.Request, changes: dict[str, Any]) -> web.Response
     if schedule is None:
         return _not_found()
     asked = schedule.changed(changes)
+    if not changes.keys().isdisjoint(("action", "data")):  # one that no longer fits can be paused all the same
+        collaborators.catalogue.check(asked.action, asked.data)
     created_at = schedule.created_at * 1000
     kept = Kept(schedule.id, asked, created_at, asked.first_after(collaborators.clock(), created_at))
     if not await collaborators.store.change_schedule(kept):
