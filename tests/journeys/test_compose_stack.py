@@ -72,7 +72,10 @@ async def test_a_worker_killed_in_the_middle_of_tasks_loses_none(compose_system:
         tasks = [await client.finished(task_id, within=90) for task_id in posted]
     assert [task["result"] for task in tasks] == [{"output": number + 1} for number in range(200)]
     assert cut_short
-    assert all(task["attempts"] == 2 for task in tasks if task["id"] in cut_short)
+    for task in tasks:
+        if task["id"] in cut_short:  # forgiven, since a neighbour may have been the cause; but told
+            assert task["attempts"] == 1
+            assert [attempt["outcome"] for attempt in task["history"]] == ["lost", "completed"]
 
 
 async def test_three_workers_and_two_apis_share_the_work_and_the_file(compose_system: ComposeSystem) -> None:
