@@ -17,7 +17,7 @@ MAX_EXPRESSION_CHARACTERS: Final = 200
 MISSED_AFTER: Final = 60_000
 """A tick that nobody was there for within so many ms was missed."""
 
-_NOT_STORED_AS_OPTIONS: Final = frozenset({"action", "data", "cron", "interval", "timezone", "missed", "paused"})
+_STORED_AS_OPTIONS: Final = ("timeout", "max_attempts", "priority", "tags")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Recurrence:
             return self.anchor + ((instant - self.anchor) // self.interval + 1) * self.interval
         try:
             since = datetime.fromtimestamp(instant / 1000, UTC).astimezone(_zone(self.timezone))
-            tick = next(CronSim(self.cron or "", since), None)
+            # In the hour that is repeated, what comes next by the clock on the wall may be past.
+            found = CronSim(self.cron or "", since)
+            tick = next((each for each in found if milliseconds(each.timestamp()) > instant), None)
         except CronSimError as error:
             raise InvalidRequest(f"cron {self.cron!r}: {error}") from error
         return None if tick is None else milliseconds(tick.timestamp())
@@ -81,7 +83,7 @@ class ScheduleRequest(WorkRequest):
 
     def stored_options(self) -> dict[str, Any]:
         """What is kept of it as JSON beside its own columns."""
-        return self.model_dump(exclude=set(_NOT_STORED_AS_OPTIONS), exclude_defaults=True)
+        return self.model_dump(include=set(_STORED_AS_OPTIONS), exclude_defaults=True)
 
 
 class Schedule(ScheduleRequest):

@@ -1,5 +1,6 @@
 """`/schedules` over HTTP."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -75,6 +76,18 @@ async def test_a_schedule_is_changed_in_part(api: Api) -> None:
     assert (schedule["cron"], schedule["interval"], schedule["action"]) == (None, 60, "sum")
     assert schedule["data"] == {"numbers": []}
     assert 0 <= schedule["next_at"] - system_clock() // 1000 <= 61
+
+
+async def test_changes_at_once_all_hold(api: Api) -> None:
+    """None undoes another."""
+    path = (await _create(api, DAILY)).headers["Location"]
+
+    changes: list[dict[str, Any]] = [{"paused": True}, {"tags": ["x"]}, {"priority": 5}, {"missed": "skip"}]
+    answers = await asyncio.gather(*(_patch(api, path, change) for change in changes))
+
+    assert {answer.status for answer in answers} == {200}
+    schedule = (await api.http.get(path)).json
+    assert (schedule["paused"], schedule["tags"], schedule["priority"], schedule["missed"]) == (True, ["x"], 5, "skip")
 
 
 async def test_a_schedule_is_paused_and_resumed(api: Api) -> None:

@@ -1,8 +1,11 @@
 """Schedules in the store: exactly one task a tick, whoever finds that it is due."""
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from taskqueue.schedule import ScheduleRequest
 from taskqueue.store.schedules import Kept
@@ -61,11 +64,11 @@ async def test_a_paused_schedule_makes_nothing(store: TaskStore, database: Path,
     """Until it is resumed; then from that instant on."""
     kept = await _kept(store, interval=60)
     paused = ScheduleRequest.of({"action": "a", "interval": 60, "paused": True})
-    assert await store.change_schedule(Kept("s", paused, START, None))
+    assert await _changed(store, Kept("s", paused, START, None))
     clock.advance(150)
     assert await store.tick_schedules(LEASE) == []
 
-    assert await store.change_schedule(Kept("s", kept.request, START, kept.request.first_after(clock(), START)))
+    assert await _changed(store, Kept("s", kept.request, START, kept.request.first_after(clock(), START)))
 
     assert rows(database, "SELECT next_at FROM schedules") == [(START + 3 * MINUTE,)]
 
@@ -78,7 +81,7 @@ async def test_a_change_of_something_else_keeps_the_tick_that_is_due(
     clock.advance(61)
 
     changed = ScheduleRequest.of({"action": "b", "interval": 60})
-    assert await store.change_schedule(Kept("s", changed, START, kept.request.first_after(clock(), START)))
+    assert await _changed(store, Kept("s", changed, START, kept.request.first_after(clock(), START)))
 
     (ready,) = await store.tick_schedules(LEASE)
     assert ready.payload.action == "b"
@@ -99,6 +102,58 @@ async def test_a_schedule_that_cannot_be_read_stops_and_stops_no_other(
     assert rows(database, "SELECT id FROM schedules WHERE next_at IS NULL") == [("bad",)]
 
 
+async def test_a_row_that_is_damaged_stops_no_other(store: TaskStore, database: Path, clock: FrozenClock) -> None:
+    """Whatever is in it."""
+    await _kept(store, "bad", cron="* * * * *")
+    await _kept(store, "good", cron="* * * * *")
+    change(database, "UPDATE schedules SET options = '[]' WHERE id = 'bad'")
+    clock.advance(60)
+
+    assert len(await store.tick_schedules(LEASE)) == 1
+
+
+async def test_a_stopped_schedule_begins_anew_when_it_is_changed(
+    store: TaskStore, database: Path, clock: FrozenClock
+) -> None:
+    """In whatever way; a resume is one."""
+    kept = await _kept(store, interval=60)
+    change(database, "UPDATE schedules SET next_at = NULL")
+
+    assert await _changed(store, Kept("s", kept.request, START, kept.request.first_after(clock(), START)))
+
+    assert rows(database, "SELECT next_at FROM schedules") == [(START + MINUTE,)]
+
+
+async def test_of_two_changes_of_what_was_read_one_holds(store: TaskStore) -> None:
+    """The other one has to read again, and loses nothing of the first."""
+    kept = await _kept(store, interval=60)
+    was = await store.find_schedule("s")
+    assert was is not None
+    other = ScheduleRequest.of({"action": "b", "interval": 60})
+
+    assert await store.change_schedule(was, Kept("s", other, START, kept.next_at))
+    assert not await store.change_schedule(was, kept)
+
+
+@pytest.mark.parametrize("missed", ["run", "skip"])
+@pytest.mark.parametrize("made", ["2026-10-24T12:00:00+00:00", "2026-10-25T01:05:00+00:00"])
+async def test_the_hour_that_is_repeated_makes_no_tick_twice(
+    store: TaskStore, database: Path, clock: FrozenClock, made: str, missed: str
+) -> None:
+    """In Berlin it is 02:05 for the second time; 02:30 was an hour ago less five minutes."""
+    made_at = round(datetime.fromisoformat(made).timestamp() * 1000)
+    clock.advance((round(datetime.fromisoformat("2026-10-25T01:05:00+00:00").timestamp() * 1000) - clock()) / 1000)
+    members = {"action": "a", "cron": "30 2 * * *", "timezone": "Europe/Berlin", "missed": missed}
+    request = ScheduleRequest.of(members)
+    await store.keep_schedule(Kept("s", request, made_at, request.first_after(made_at, made_at)))
+
+    for _ in range(10):
+        await store.tick_schedules(LEASE)
+        clock.advance(1)
+
+    assert len(rows(database, "SELECT id FROM tasks")) == (made.startswith("2026-10-24") and missed == "run")
+
+
 async def test_a_forgotten_schedule_leaves_its_tasks(store: TaskStore, database: Path, clock: FrozenClock) -> None:
     """They are tasks like any other."""
     await _kept(store, interval=60)
@@ -117,3 +172,9 @@ async def _kept(store: TaskStore, schedule_id: str = "s", **members: Any) -> Kep
     kept = Kept(schedule_id, request, START, request.first_after(START, START))
     await store.keep_schedule(kept)
     return kept
+
+
+async def _changed(store: TaskStore, kept: Kept) -> bool:
+    was = await store.find_schedule(kept.id)
+    assert was is not None
+    return await store.change_schedule(was, kept)

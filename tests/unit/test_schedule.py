@@ -82,6 +82,17 @@ def test_ticks_of_a_cron_expression_go_forward(expression: str, zone: str, since
     assert all(earlier < later for earlier, later in pairwise([since, *ticks(cron(expression, zone), since, 5)]))
 
 
+@pytest.mark.parametrize(("zone", "day"), [("Europe/Berlin", "2026-10-25"), ("America/New_York", "2026-11-01")])
+@pytest.mark.parametrize("expression", ["30 2 * * *", "30 1 * * *", "*/20 * * * *", "0 1-3 * * *"])
+def test_no_tick_is_past_in_the_hour_that_is_repeated(zone: str, day: str, expression: str) -> None:
+    """Whatever minute of that night one asks in."""
+    midnight = ms(f"{day}T00:00:00+00:00")
+    for instant in range(midnight, midnight + 12 * HOUR, 60_000):
+        tick = cron(expression, zone).next_after(instant)
+        assert tick is not None
+        assert tick > instant
+
+
 @given(interval=st.integers(1_000, DAY), anchor=st.integers(0, 10 * DAY), since=st.integers(0, 30 * DAY))
 def test_ticks_of_an_interval_stay_on_its_grid(interval: int, anchor: int, since: int) -> None:
     """However late it is asked for, the next one is a whole number of intervals from the anchor, and the first such."""

@@ -44,19 +44,30 @@ def keep(connection: Connection, items: Sequence[Kept]) -> Sequence[None]:
     return [None] * len(items)
 
 
-def change(connection: Connection, items: Sequence[Kept]) -> Sequence[bool]:
-    """Records schedules anew; False where there is none of that id.
+@dataclass(frozen=True)
+class Replacement:
+    """A schedule to record in the place of what `was` read; somebody else may have changed it since."""
+
+    was: Schedule
+    kept: Kept
+
+
+def change(connection: Connection, items: Sequence[Replacement]) -> Sequence[bool]:
+    """Records schedules anew; False where one is no longer what it was, or is gone.
 
     A next tick stands where nothing about it has changed: one that is due this very moment must not get lost.
     """
     return [_change(connection, item) for item in items]
 
 
-def _change(connection: Connection, item: Kept) -> bool:
-    columns = _columns(item)
+def _change(connection: Connection, item: Replacement) -> bool:
+    was, columns = _asked(item.was, item.kept.created_at), _columns(item.kept)
     recurs_as_before = and_(*(schedules.c[name].is_not_distinct_from(columns[name]) for name in _RECURRENCE))
-    columns["next_at"] = case((recurs_as_before, schedules.c.next_at), else_=columns["next_at"])
-    changed = connection.execute(update(schedules).where(schedules.c.id == item.id).values(**columns))
+    # One that has stopped begins anew, whatever is changed.
+    ticks_as_before = and_(recurs_as_before, schedules.c.next_at.is_not(None))
+    columns["next_at"] = case((ticks_as_before, schedules.c.next_at), else_=columns["next_at"])
+    unchanged = (schedules.c[name].is_not_distinct_from(value) for name, value in was.items())
+    changed = connection.execute(update(schedules).where(schedules.c.id == item.kept.id, *unchanged).values(**columns))
     return changed.rowcount > 0
 
 
@@ -66,8 +77,11 @@ def forget(connection: Connection, items: Sequence[str]) -> Sequence[bool]:
 
 
 def _columns(item: Kept) -> dict[str, Any]:
-    request = item.request
-    recurrence = request.recurrence(item.created_at)
+    return {**_asked(item.request, item.created_at), "next_at": item.next_at}
+
+
+def _asked(request: ScheduleRequest, created_at: int) -> dict[str, Any]:
+    recurrence = request.recurrence(created_at)
     return {
         "action": request.action,
         "data": to_json(request.data).decode(),
@@ -77,7 +91,6 @@ def _columns(item: Kept) -> dict[str, Any]:
         "timezone": request.timezone,
         "missed": request.missed,
         "paused": int(request.paused),
-        "next_at": item.next_at,
     }
 
 
@@ -117,7 +130,7 @@ def _tick_one(connection: Connection, row: Row[Any], item: Tick, stamp: int) -> 
         recurrence = request.recurrence(row.created_at * 1000)
         next_at = recurrence.next_after(item.now)
         wanted = makes_task(recurrence, row.next_at, item.now, request.missed)
-    except (InvalidRequest, ValueError) as error:
+    except (InvalidRequest, ValueError, TypeError) as error:
         events.emit(events.SCHEDULE_STOPPED, schedule_id=row.id, reason=str(error))
         connection.execute(moved.values(next_at=None))
         return None

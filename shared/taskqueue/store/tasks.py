@@ -148,9 +148,9 @@ class TaskStore:
         """Records a new schedule."""
         await self._write(schedules.keep, schedule)
 
-    async def change_schedule(self, schedule: schedules.Kept) -> bool:
-        """Records a schedule anew; False where there is none of that id."""
-        return await self._write(schedules.change, schedule)
+    async def change_schedule(self, was: Schedule, schedule: schedules.Kept) -> bool:
+        """Records a schedule anew; False where it is no longer what it `was`, or is gone."""
+        return await self._write(schedules.change, schedules.Replacement(was, schedule))
 
     async def forget_schedule(self, schedule_id: str) -> bool:
         """Deletes a schedule; False where there is none."""

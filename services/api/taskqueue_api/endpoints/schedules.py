@@ -1,6 +1,6 @@
 """`/schedules`: what is to be done again and again."""
 
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from aiohttp import web
@@ -11,9 +11,12 @@ from taskqueue.schedule import Schedule, ScheduleRequest
 from taskqueue.schema import TaskPayload, TaskStatus, decode_object
 from taskqueue.store.schedules import Kept
 from taskqueue.store.sweeps import Ready
-from taskqueue_api.collaborators import COLLABORATORS
+from taskqueue_api.collaborators import COLLABORATORS, Collaborators
 from taskqueue_api.requests import read_body
 from taskqueue_api.responses import error_response, json_response
+
+CHANGES_AT_ONCE: Final = 20
+"""So often a change is tried that others come before."""
 
 
 async def create(request: web.Request) -> web.Response:
@@ -76,18 +79,23 @@ async def run_now(request: web.Request) -> web.Response:
 
 
 async def _change(request: web.Request, changes: dict[str, Any]) -> web.Response:
-    collaborators = request.app[COLLABORATORS]
-    schedule = await collaborators.store.find_schedule(request.match_info["id"])
-    if schedule is None:
-        return _not_found()
+    for _ in range(CHANGES_AT_ONCE):
+        schedule = await request.app[COLLABORATORS].store.find_schedule(request.match_info["id"])
+        if schedule is None:
+            return _not_found()
+        if await _replace(request.app[COLLABORATORS], schedule, changes):
+            return await _answer(request, schedule.id)
+    return error_response("others are changing this schedule just now: try again", 409)
+
+
+async def _replace(collaborators: Collaborators, schedule: Schedule, changes: dict[str, Any]) -> bool:
+    """False where somebody else has changed it since it was read."""
     asked = schedule.changed(changes)
     if not changes.keys().isdisjoint(("action", "data")):  # one that no longer fits can be paused all the same
         collaborators.catalogue.check(asked.action, asked.data)
     created_at = schedule.created_at * 1000
     kept = Kept(schedule.id, asked, created_at, asked.first_after(collaborators.clock(), created_at))
-    if not await collaborators.store.change_schedule(kept):
-        return _not_found()
-    return await _answer(request, schedule.id)
+    return await collaborators.store.change_schedule(schedule, kept)
 
 
 async def _answer(request: web.Request, schedule_id: str, status: int = 200) -> web.Response:
