@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Self
@@ -81,7 +81,9 @@ def instant(value: object) -> int:
     """The instant (ms) that an RFC 3339 text names. Raises ValueError with the rest of a sentence."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        if moment is not None and moment.tzinfo is not None:
+            moment.astimezone(UTC)  # an offset may lead out of the years 1 to 9999, where it cannot be shown
+    except (ValueError, OverflowError):
         moment = None
     if moment is None or moment.tzinfo is None:
         raise ValueError("must be a time with its offset, such as 2026-01-31T12:00:00Z")

@@ -82,6 +82,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"delay": 1e300}, "delay must be at most 316224000"),
     ({"delay": 1, "run_at": "2030-01-01T00:00:00Z"}, "delay and run_at exclude each other"),
     ({"run_at": 1}, "run_at must be a time with its offset, such as 2026-01-31T12:00:00Z"),
+    ({"run_at": "9999-12-31T23:59:59-23:59"}, "run_at must be a time with its offset, such as 2026-01-31T12:00:00Z"),
+    ({"run_at": "0001-01-01T00:00:00+23:59"}, "run_at must be a time with its offset, such as 2026-01-31T12:00:00Z"),
     ({"run_at": "2030-01-01T00:00:00"}, "run_at must be a time with its offset, such as 2026-01-31T12:00:00Z"),
     ({"timeout": 0}, "timeout must be greater than 0"),
     ({"max_attempts": 0}, "max_attempts must be at least 1"),
