@@ -6,8 +6,6 @@ from hashlib import sha256
 
 from aiohttp import web
 
-from taskqueue.clock import milliseconds
-from taskqueue.dispatch import DISPATCH_LEASE_SECONDS
 from taskqueue.schema import TaskOptions, TaskPayload, TaskRequest, TaskStatus, in_batch, parse_batch
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.writes import Known
@@ -62,14 +60,8 @@ def _new_task(collaborators: Collaborators, request: TaskRequest, traceparent: s
     collaborators.catalogue.check(request.action, request.data)
     now = collaborators.clock()
     options = request.options(now, traceparent)
-    return TaskPayload.new(request, created_at=now // 1000), _first_due(collaborators, options, now), options
-
-
-def _first_due(collaborators: Collaborators, options: TaskOptions, now: int) -> int:
-    if options.run_at is not None:
-        return options.run_at
-    # Nobody dispatches while the broker is away: due at once, so that a worker takes it straight from the store.
-    return now + milliseconds(DISPATCH_LEASE_SECONDS) if collaborators.broker.connected else now
+    due_at = collaborators.first_due(now) if options.run_at is None else options.run_at
+    return TaskPayload.new(request, created_at=now // 1000), due_at, options
 
 
 def _send_off(collaborators: Collaborators, new: NewTask, characters: int) -> Accepted:

@@ -7,8 +7,8 @@ from typing import Final
 from aiohttp import web
 
 from taskqueue.broker.contract import Broker
-from taskqueue.clock import Clock
-from taskqueue.dispatch import Dispatcher
+from taskqueue.clock import Clock, milliseconds
+from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
 from taskqueue.feed import Feed
 from taskqueue.store.tasks import TaskStore
 from taskqueue_api.budget import ByteBudget, Seats
@@ -45,6 +45,13 @@ class Collaborators:
         """Catalogue and feed are of this store."""
         self.catalogue = Catalogue(self.store)
         self.feed = Feed(self.store)
+
+    def first_due(self, now: int) -> int:
+        """When a task that may begin at `now` (ms) is due, unless it is dispatched before: after a dispatcher's lease.
+
+        Nobody dispatches while the broker is away: then at once, so that a worker takes it straight from the store.
+        """
+        return now + milliseconds(DISPATCH_LEASE_SECONDS) if self.broker.connected else now
 
     def drain(self) -> None:
         """The process stops: nothing new is begun, and nobody waits for what may come."""

@@ -19,7 +19,7 @@ _MAX_STAMP: Final = 2**63 - 1
 def wanted(request: web.Request) -> Wanted:
     """Which tasks the query asks for; parameters that are empty or unknown ask for nothing. Raises InvalidRequest."""
     return Wanted(
-        statuses=_statuses(request),
+        statuses=wanted_statuses(request),
         action=request.query.get("action") or None,
         tag=request.query.get("tag") or None,
         since=_instant(request, "since"),
@@ -58,7 +58,8 @@ def link_to_next(request: web.Request, after: Position | None) -> dict[str, str]
     return {str(hdrs.LINK): f'<{target}>; rel="next"'}
 
 
-def _statuses(request: web.Request) -> frozenset[TaskStatus]:
+def wanted_statuses(request: web.Request) -> frozenset[TaskStatus]:
+    """The statuses that the query names; none where it names none. Raises InvalidRequest for a word that is no status."""
     words = [word for text in request.query.getall("status", []) for word in text.split(",") if word]
     try:
         return frozenset(map(TaskStatus, words))

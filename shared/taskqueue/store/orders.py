@@ -11,13 +11,11 @@ from typing import Any, Final
 from pydantic_core import from_json
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, null, or_, select, tuple_, update
 
-from taskqueue.schema import TaskPayload, TaskStatus, sources_of
+from taskqueue.schema import FINAL, TaskPayload, TaskStatus, sources_of
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.sweeps import LOSSES_IN_COMPANY, Ready
 from taskqueue.store.tables import status_of_row, task_tags, tasks
-
-FINAL: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Final
 from sqlalchemy import Connection, and_, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from taskqueue.store.orders import FINAL, remove
+from taskqueue.schema import FINAL
+from taskqueue.store.orders import remove
 from taskqueue.store.tables import changes, tasks
 
 LOOKED_AT: Final = 500

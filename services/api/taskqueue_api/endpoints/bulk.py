@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
-from taskqueue.schema import TaskStatus
+from taskqueue.schema import FINAL, TaskStatus
 from taskqueue.store.orders import Cancelled, Order
 from taskqueue.store.pace import Pace
 from taskqueue.store.pages import Position, Wanted
@@ -20,7 +20,7 @@ from taskqueue_api.collaborators import COLLABORATORS, Collaborators
 from taskqueue_api.requests import read_body
 from taskqueue_api.responses import json_response
 
-UNFINISHED: Final = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RUNNING})
+UNFINISHED: Final = frozenset(TaskStatus) - FINAL
 TO_RETRY: Final = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 CHUNK_SECONDS: Final = 0.02

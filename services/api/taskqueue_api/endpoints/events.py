@@ -7,12 +7,13 @@ from typing import Final
 from aiohttp import web
 
 from taskqueue import events
-from taskqueue.errors import InvalidRequest, StoreError
+from taskqueue.errors import StoreError
 from taskqueue.feed import Subscription
-from taskqueue.schema import FINAL, TaskStatus
+from taskqueue.schema import FINAL
 from taskqueue.store.changes import Event
 from taskqueue_api import streaming
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
+from taskqueue_api.listing import wanted_statuses
 from taskqueue_api.protocol import when_client_leaves
 from taskqueue_api.responses import error_response
 from taskqueue_api.streaming import EventStream, event_stream, last_event_id, told, told_at_a_glance
@@ -112,12 +113,8 @@ async def _send_live(stream: EventStream, heard: Subscription, position: int, *,
 
 def _wanted(request: web.Request) -> Wants:
     """Whether a change is one of those that the client asks for. Raises InvalidRequest for a status that is none."""
-    words = [word for text in request.query.getall("status", []) for word in text.split(",") if word]
+    statuses = wanted_statuses(request)
     actions = frozenset(text for text in request.query.getall("action", []) if text)
-    try:
-        statuses = frozenset(TaskStatus(word) for word in words)
-    except ValueError:
-        raise InvalidRequest(f"status must be one of {', '.join(TaskStatus)}") from None
 
     def wants(event: Event) -> bool:
         return (not statuses or event.change.status in statuses) and (not actions or event.action in actions)

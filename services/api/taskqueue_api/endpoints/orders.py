@@ -4,8 +4,6 @@ from typing import Final
 
 from aiohttp import web
 
-from taskqueue.clock import milliseconds
-from taskqueue.dispatch import DISPATCH_LEASE_SECONDS
 from taskqueue.schema import TaskStatus
 from taskqueue.store.orders import Cancelled, Order, Refused
 from taskqueue_api.collaborators import COLLABORATORS
@@ -49,9 +47,7 @@ async def delete(request: web.Request) -> web.Response:
 def _order(request: web.Request) -> Order:
     collaborators = request.app[COLLABORATORS]
     now = collaborators.clock()
-    # Nobody dispatches while the broker is away: due at once, so that a worker takes it straight from the store.
-    lease = milliseconds(DISPATCH_LEASE_SECONDS) if collaborators.broker.connected else 0
-    return Order(request.match_info["id"], now, due_at=now + lease)
+    return Order(request.match_info["id"], now, due_at=collaborators.first_due(now))
 
 
 def _refusal(refused: Refused, sentence: str) -> web.Response:

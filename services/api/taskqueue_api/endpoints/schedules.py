@@ -5,8 +5,6 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from taskqueue.clock import milliseconds
-from taskqueue.dispatch import DISPATCH_LEASE_SECONDS
 from taskqueue.schedule import Schedule, ScheduleRequest
 from taskqueue.schema import TaskPayload, TaskStatus, decode_object
 from taskqueue.store.schedules import Kept
@@ -71,8 +69,7 @@ async def run_now(request: web.Request) -> web.Response:
         return _not_found()
     now = collaborators.clock()
     payload, options = TaskPayload.new(schedule, created_at=now // 1000), schedule.base_options()
-    due_at = now + milliseconds(DISPATCH_LEASE_SECONDS)
-    await collaborators.store.add(payload, due_at, options, schedule_id=schedule.id)
+    await collaborators.store.add(payload, collaborators.first_due(now), options, schedule_id=schedule.id)
     collaborators.dispatcher.hand_over(Ready(payload, attempt=0, priority=options.priority))
     answer = {"id": payload.id, "status": TaskStatus.QUEUED}
     return json_response(answer, status=202, headers={"Location": f"/tasks/{payload.id}"})
