@@ -59,7 +59,7 @@ def link_to_next(request: web.Request, after: Position | None) -> dict[str, str]
 
 
 def wanted_statuses(request: web.Request) -> frozenset[TaskStatus]:
-    """The statuses that the query names; none where it names none. Raises InvalidRequest for a word that is no status."""
+    """The statuses that the query names, if any. Raises InvalidRequest for a word that is no status."""
     words = [word for text in request.query.getall("status", []) for word in text.split(",") if word]
     try:
         return frozenset(map(TaskStatus, words))
