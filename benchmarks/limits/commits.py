@@ -11,7 +11,8 @@ from uuid import uuid4
 import uvloop
 
 from taskqueue.clock import system_clock
-from taskqueue.schema import TaskPayload, TaskRequest
+from taskqueue.requests import TaskRequest
+from taskqueue.schema import TaskPayload
 from taskqueue.store.sqlite import use_bundled_sqlite
 from taskqueue.store.tasks import TaskStore, open_store
 from taskqueue_migrate.runner import upgrade
@@ -59,7 +60,7 @@ def _row() -> tuple[Any, ...]:
 
 def _payload() -> TaskPayload:
     request = TaskRequest(action="uppercase", data={"text": f"to be or not to be {uuid4()}"})
-    return TaskPayload.new(request, created_at=int(time.time()))
+    return request.payload(created_at=int(time.time()))
 
 
 async def _ours(database: Path, seconds: float) -> dict[str, float]:

@@ -15,9 +15,9 @@ from taskqueue.clock import Clock, milliseconds
 from taskqueue.errors import BrokerUnavailable, StoreError
 from taskqueue.retry import Backoff
 from taskqueue.schema import PRIORITIES, TaskMessage
+from taskqueue.store.doors.sweeping import Sweeping
+from taskqueue.store.queueing import Dispatched
 from taskqueue.store.sweeps import MAX_CHARACTERS, Ready
-from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Dispatched
 
 MAX_WAITING: Final = 5_000
 MAX_BATCH: Final = 100
@@ -32,7 +32,7 @@ REFUSED: Final = Backoff(first=1, ceiling=5)
 class Dispatcher:
     """Publishes ready tasks, in the order in which they are handed over."""
 
-    def __init__(self, broker: Broker, store: TaskStore, clock: Clock) -> None:
+    def __init__(self, broker: Broker, store: Sweeping, clock: Clock) -> None:
         self._broker = broker
         self._store = store
         self._clock = clock

@@ -16,8 +16,8 @@ from typing import Final
 from taskqueue import events
 from taskqueue.errors import StoreError, StoreUnavailable
 from taskqueue.store.changes import Event
+from taskqueue.store.doors.listening import Listening
 from taskqueue.store.following import Follower
-from taskqueue.store.tasks import TaskStore
 
 LOOK_SECONDS: Final = 0.02
 PAUSE_SECONDS: Final = 0.002
@@ -74,7 +74,7 @@ class Subscription:
 class Feed:
     """Follows the changes for all subscriptions of a process. `running` does the work."""
 
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: Listening) -> None:
         self._store = store
         self._listeners: dict[str | None, set[Subscription]] = {}
         self._cursor: int | None = None

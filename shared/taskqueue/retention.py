@@ -11,9 +11,9 @@ from typing import Final
 from taskqueue import events
 from taskqueue.clock import Clock, milliseconds
 from taskqueue.errors import StoreError
+from taskqueue.store.doors.retaining import Retaining
 from taskqueue.store.pace import Pace
 from taskqueue.store.removal import MAX_CHARACTERS, Removed
-from taskqueue.store.tasks import TaskStore
 
 RETENTION_SECONDS: Final = 60.0
 DAY_SECONDS: Final = 86_400
@@ -27,7 +27,7 @@ REST_SECONDS: Final = 0.02
 class Retention:
     """Keeps finished tasks for so many days, and what became of tasks for a day at most; 0 keeps tasks for ever."""
 
-    def __init__(self, store: TaskStore, clock: Clock, days: float) -> None:
+    def __init__(self, store: Retaining, clock: Clock, days: float) -> None:
         self._store = store
         self._clock = clock
         self._days = days

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from taskqueue.clock import milliseconds
 from taskqueue.errors import InvalidRequest
-from taskqueue.schema import MAX_DELAY_SECONDS, WorkRequest
+from taskqueue.requests import MAX_DELAY_SECONDS, WorkRequest
 
 MAX_EXPRESSION_CHARACTERS: Final = 200
 MISSED_AFTER: Final = 60_000

@@ -1,17 +1,13 @@
-"""The wire contract: what a client posts, what travels through the broker, what a client reads back."""
+"""The wire contract: what travels through the broker, and what a client reads back; `requests` has what it posts."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Self
-from uuid import uuid4
+from typing import Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from taskqueue import jsontext
-from taskqueue.clock import milliseconds
 from taskqueue.errors import InvalidRequest, UnreadableMessage
 
 MESSAGE_VERSION: Final = 1
@@ -20,12 +16,6 @@ MAX_ID_CHARACTERS: Final = 200
 MAX_MESSAGE_BYTES: Final = 5 * 1024 * 1024
 """More than any request of 1 MiB becomes when it is written anew: 1e15 has four characters, and its value eighteen."""
 
-MAX_BATCH: Final = 1_000
-MAX_TAGS: Final = 20
-MAX_TAG_CHARACTERS: Final = 100
-MAX_ATTEMPTS_ASKED: Final = 1_000
-MAX_TIMEOUT_SECONDS: Final = 86_400
-MAX_DELAY_SECONDS: Final = 10 * 366 * 86_400
 
 NORMAL: Final = 0
 HIGH: Final = 5
@@ -73,28 +63,13 @@ def sources_of(target: TaskStatus) -> tuple[TaskStatus, ...]:
     return tuple(source for source, targets in LEGAL_TRANSITIONS.items() if target in targets)
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A record that is checked when it is made, and stays as it is."""
+
     model_config = ConfigDict(frozen=True)
 
 
-def instant(value: object) -> int:
-    """The instant (ms) that an RFC 3339 text names. Raises ValueError with the rest of a sentence."""
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if moment is not None and moment.tzinfo is not None:
-            moment.astimezone(UTC)  # an offset may lead out of the years 1 to 9999, where it cannot be shown
-    except (ValueError, OverflowError):
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ValueError("must be a time with its offset, such as 2026-01-31T12:00:00Z")
-    return milliseconds(moment.timestamp())
-
-
-Instant = Annotated[int, BeforeValidator(instant)]
-Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS)]
-
-
-class TaskOptions(_Frozen):
+class TaskOptions(Frozen):
     """What a client may ask for beside action and data. Instants and `timeout` are in milliseconds."""
 
     priority: int = NORMAL
@@ -109,96 +84,7 @@ class TaskOptions(_Frozen):
 NO_OPTIONS: Final = TaskOptions()
 
 
-class WorkRequest(_Frozen):
-    """What a client asks for, at once or by a schedule. Members that it does not know are left aside.
-
-    `timeout` is in seconds.
-    """
-
-    action: str = Field(min_length=1, max_length=MAX_ACTION_CHARACTERS)
-    data: dict[str, Any] = Field(default_factory=dict)
-    timeout: float | None = Field(default=None, gt=0, le=MAX_TIMEOUT_SECONDS)
-    max_attempts: int | None = Field(default=None, ge=1, le=MAX_ATTEMPTS_ASKED)
-    priority: int = Field(default=NORMAL, ge=0, le=9)
-    tags: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """The request in `body`. Raises InvalidRequest with a sentence for the client."""
-        return cls.of(decode_object(body))
-
-    @classmethod
-    def of(cls, members: dict[str, Any]) -> Self:
-        """The request that has these members. Raises InvalidRequest with a sentence for the client."""
-        if members.get("action") in (None, ""):
-            raise InvalidRequest("action required")
-        try:
-            return cls.model_validate(members, strict=True)
-        except ValidationError as error:
-            raise InvalidRequest(_first_fault(error)) from error
-
-    def base_options(self) -> TaskOptions:
-        """The options that do not depend on the present instant."""
-        return TaskOptions(
-            priority=HIGH if self.priority >= HIGH else NORMAL,
-            timeout=None if self.timeout is None else max(1, milliseconds(self.timeout)),
-            max_attempts=self.max_attempts,
-            tags=tuple(dict.fromkeys(self.tags)),
-        )
-
-
-class TaskRequest(WorkRequest):
-    """The body of `POST /tasks`. `delay` is in seconds; `run_at` and `expires_at` are RFC 3339, and become ms."""
-
-    delay: float | None = Field(default=None, ge=0, le=MAX_DELAY_SECONDS)
-    run_at: Instant | None = None
-    expires_at: Instant | None = None
-
-    @model_validator(mode="after")
-    def _is_of_one_mind(self) -> Self:
-        if self.delay is not None and self.run_at is not None:
-            raise ValueError("delay and run_at exclude each other")
-        return self
-
-    def options(self, now: int, traceparent: str | None = None) -> TaskOptions:
-        """The options of a task that is accepted at `now` (ms). Raises InvalidRequest where it could never start."""
-        run_at = self.run_at if self.delay is None else now + milliseconds(self.delay)
-        if self.expires_at is not None and self.expires_at <= max(now, run_at or now):
-            raise InvalidRequest("expires_at must be later than the time at which the task may start")
-        timing = {
-            "run_at": run_at if run_at is not None and run_at > now else None,
-            "expires_at": self.expires_at,
-            "traceparent": traceparent,
-        }
-        return self.base_options().model_copy(update=timing)
-
-
-def parse_batch(body: bytes) -> Sequence[TaskRequest]:
-    """The requests in the body of `POST /tasks/batch`, in order. Raises InvalidRequest, naming the first bad one."""
-    items = decode_object(body).get("tasks")
-    if not isinstance(items, list):
-        raise InvalidRequest("tasks must be a list")
-    if not 1 <= len(items) <= MAX_BATCH:
-        raise InvalidRequest(f"tasks must have 1 to {MAX_BATCH} members")
-    requests = []
-    for index, item in enumerate(items):
-        with in_batch(index):
-            if not isinstance(item, dict):
-                raise InvalidRequest("a task must be a JSON object")
-            requests.append(TaskRequest.of(item))
-    return requests
-
-
-@contextmanager
-def in_batch(index: int) -> Iterator[None]:
-    """Whatever is wrong in this block is wrong with that task of a batch, and says so."""
-    try:
-        yield
-    except InvalidRequest as error:
-        raise InvalidRequest(f"tasks[{index}]: {error}") from error
-
-
-class TaskPayload(_Frozen):
+class TaskPayload(Frozen):
     """What a task is asked to do; written once, never changed. `created_at` is in whole Unix seconds."""
 
     id: str
@@ -206,13 +92,8 @@ class TaskPayload(_Frozen):
     data: dict[str, Any]
     created_at: int
 
-    @classmethod
-    def new(cls, request: WorkRequest, created_at: int) -> "TaskPayload":
-        """A task of its own for `request`, under a new random id."""
-        return cls(id=str(uuid4()), action=request.action, data=request.data, created_at=created_at)
 
-
-class TaskMessage(_Frozen):
+class TaskMessage(Frozen):
     """What travels through the broker: "this task is ready for its next attempt".
 
     `attempt` is the number of attempts before this one; a claim must match it, so each message starts a task once at
@@ -266,10 +147,10 @@ class TaskMessage(_Frozen):
         try:
             return cls.model_validate(members, strict=True)
         except ValidationError as error:
-            raise UnreadableMessage(_first_fault(error)) from error
+            raise UnreadableMessage(first_fault(error)) from error
 
 
-class Attempt(_Frozen):
+class Attempt(Frozen):
     """One attempt of a task as a client reads it. Instants in Unix milliseconds; one that runs has no outcome yet."""
 
     attempt: int
@@ -280,14 +161,14 @@ class Attempt(_Frozen):
     error: str | None = None
 
 
-class Timings(_Frozen):
+class Timings(Frozen):
     """Milliseconds: from when a task could begin to when it did, and what its ended attempts took together."""
 
     waited: int | None
     ran: int | None
 
 
-class Task(_Frozen):
+class Task(Frozen):
     """A task as a client reads it. Times are in whole Unix seconds, but for those of attempts; `timeout` in seconds."""
 
     id: str
@@ -340,7 +221,8 @@ _SENTENCES: Final = {
 }
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
+    """The first of the faults, as a sentence for the client."""
     fault = error.errors(include_url=False, include_input=False)[0]
     member = ".".join(str(part) for part in fault["loc"])
     sentence = _SENTENCES.get(fault["type"])

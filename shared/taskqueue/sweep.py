@@ -16,6 +16,7 @@ from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
 from taskqueue.errors import BrokerUnavailable, StoreError
 from taskqueue.retention import Retention
 from taskqueue.schema import PRIORITIES
+from taskqueue.store.doors.sweeping import Sweeping
 from taskqueue.store.tasks import TaskStore
 
 SWEEP_SECONDS: Final = 1.0
@@ -64,7 +65,7 @@ class Sweep:
     """Brings back what is due, and what is lost."""
 
     def __init__(
-        self, store: TaskStore, broker: Broker, dispatcher: Dispatcher, clock: Clock, max_attempts: int
+        self, store: Sweeping, broker: Broker, dispatcher: Dispatcher, clock: Clock, max_attempts: int
     ) -> None:
         self.deliveries = DeliveryLog(clock)
         self._store = store

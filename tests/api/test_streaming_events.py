@@ -10,8 +10,10 @@ import pytest
 from taskqueue import events, feed
 from taskqueue.clock import system_clock
 from taskqueue.schema import NO_OPTIONS, TaskPayload, TaskStatus
+from taskqueue.store.claims import Claimed
+from taskqueue.store.settling import Settlement
 from taskqueue.store.tasks import TaskStore, open_store
-from taskqueue.store.writes import Claimed, Progress, Settlement
+from taskqueue.store.under_way import Progress
 from taskqueue_api import streaming
 from taskqueue_api.endpoints import events as endpoint
 from tests.api.conftest import Api

@@ -14,8 +14,9 @@ import pytest
 from taskqueue.clock import system_clock
 from taskqueue.errors import StoreUnavailable
 from taskqueue.schema import TaskPayload, TaskStatus
+from taskqueue.store.claims import Claimed
+from taskqueue.store.settling import Settlement
 from taskqueue.store.tasks import TaskStore, open_store
-from taskqueue.store.writes import Claimed, Settlement
 from tests.api.conftest import Api
 from tests.support.database import rows
 from tests.support.eventually import eventually
@@ -244,7 +245,7 @@ from pathlib import Path
 from taskqueue.clock import system_clock
 from taskqueue.schema import TaskStatus
 from taskqueue.store.tasks import open_store
-from taskqueue.store.writes import Settlement
+from taskqueue.store.settling import Settlement
 
 async def main(path, *ids):
     async with open_store(Path(path), system_clock) as store:

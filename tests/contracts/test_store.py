@@ -9,9 +9,12 @@ import pytest
 
 from taskqueue.errors import QueryFailed
 from taskqueue.schema import TaskPayload, TaskStatus
+from taskqueue.store.claims import Claimed, NotClaimed
 from taskqueue.store.pages import Wanted
+from taskqueue.store.queueing import Dispatched
+from taskqueue.store.settling import Settlement
 from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Claimed, Dispatched, Lease, NotClaimed, Settlement
+from taskqueue.store.under_way import Lease
 from tests.support.builders import a_payload
 from tests.support.frozen_clock import START, FrozenClock
 from tests.support.stored import CHALLENGE, DISPATCH_LEASE, LEASE, claim, final, pending, queued, row, running

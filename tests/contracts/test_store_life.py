@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from taskqueue.schema import TaskMessage, TaskOptions, TaskStatus
+from taskqueue.store.adding import Known
+from taskqueue.store.claims import Claimed, NotClaimed
+from taskqueue.store.doors.working import Limits
+from taskqueue.store.expiring import EXPIRED
 from taskqueue.store.history import AttemptOutcome, entry
-from taskqueue.store.tasks import Limits, TaskStore
-from taskqueue.store.writes import EXPIRED, Claimed, Known, NotClaimed, Progress, Settlement
+from taskqueue.store.settling import Settlement
+from taskqueue.store.tasks import TaskStore
+from taskqueue.store.under_way import Progress
 from tests.support.builders import a_payload
 from tests.support.database import change, rows
 from tests.support.frozen_clock import START, FrozenClock

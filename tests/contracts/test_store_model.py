@@ -14,9 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from taskqueue.errors import QueryFailed
 from taskqueue.schema import TaskStatus
+from taskqueue.store.claims import Claimed, NotClaimed
+from taskqueue.store.queueing import Dispatched
+from taskqueue.store.settling import Settlement
 from taskqueue.store.sweeps import LOSSES_IN_COMPANY
 from taskqueue.store.tasks import TaskStore, open_store
-from taskqueue.store.writes import Claimed, Dispatched, Lease, NotClaimed, Settlement
+from taskqueue.store.under_way import Lease
 from tests.support.builders import a_payload
 from tests.support.database import connect
 from tests.support.frozen_clock import FrozenClock

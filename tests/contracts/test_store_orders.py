@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from taskqueue.schema import TaskMessage, TaskOptions, TaskStatus
+from taskqueue.store.claims import Claimed, NotClaimed
 from taskqueue.store.orders import Cancelled, Deleted, Order, Refused
+from taskqueue.store.settling import Settlement
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Claimed, NotClaimed, Settlement
 from tests.support.builders import a_payload
 from tests.support.database import change, rows
 from tests.support.frozen_clock import START, FrozenClock

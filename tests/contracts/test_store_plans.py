@@ -14,8 +14,10 @@ from sqlalchemy import event
 from taskqueue.schema import TaskOptions, TaskStatus
 from taskqueue.store.orders import Order
 from taskqueue.store.pages import Position, Wanted
+from taskqueue.store.queueing import Dispatched
+from taskqueue.store.settling import Settlement
 from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Dispatched, Lease, Settlement
+from taskqueue.store.under_way import Lease
 from tests.support.builders import a_payload
 from tests.support.database import rows
 from tests.support.frozen_clock import START, FrozenClock

@@ -14,8 +14,8 @@ from taskqueue.schema import TaskOptions, TaskStatus
 from taskqueue.store import removal
 from taskqueue.store.pace import Pace
 from taskqueue.store.removal import Removed
+from taskqueue.store.settling import Settlement
 from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Settlement
 from taskqueue.sweep import dispatching
 from tests.support.builders import a_payload
 from tests.support.database import change, rows

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from taskqueue.schema import TaskStatus
-from taskqueue.store import sweeps, tasks
+from taskqueue.store import sweeps
+from taskqueue.store.claims import Claimed
+from taskqueue.store.doors import sweeping
+from taskqueue.store.queueing import Dispatched
+from taskqueue.store.settling import Settlement
 from taskqueue.store.sweeps import LOSSES_IN_COMPANY, WORKER_LOST, Ready
 from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Claimed, Dispatched, Settlement
 from tests.support.builders import a_payload
 from tests.support.frozen_clock import START, FrozenClock
 from tests.support.stored import DISPATCH_LEASE, LEASE, claim, final, pending, queued, row, running
@@ -207,7 +210,7 @@ async def test_only_queued_tasks_have_messages_to_lose(store: TaskStore, databas
 
 async def test_a_whole_lost_queue_is_made_again(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many they are, in commits of bounded size."""
-    monkeypatch.setattr(tasks, "REQUEUE_LIMIT", 3)
+    monkeypatch.setattr(sweeping, "REQUEUE_LIMIT", 3)
     for number in range(10):
         await queued(store, str(number))
 

@@ -23,9 +23,12 @@ from taskqueue.errors import (
 )
 from taskqueue.schema import TaskStatus
 from taskqueue.store import sqlite, writer
+from taskqueue.store.claims import Claimed
+from taskqueue.store.queueing import Dispatched
+from taskqueue.store.settling import Settlement
 from taskqueue.store.tables import SCHEMA_REVISION
 from taskqueue.store.tasks import TaskStore, open_store
-from taskqueue.store.writes import Claimed, Dispatched, Lease, Settlement
+from taskqueue.store.under_way import Lease
 from taskqueue_migrate.runner import upgrade
 from tests.support.builders import a_payload
 from tests.support.database import change, rows, write_locked

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskqueue.schema import NORMAL, TaskMessage, TaskOptions, TaskPayload, TaskStatus
+from taskqueue.store.claims import Claimed, NotClaimed
+from taskqueue.store.queueing import Dispatched
+from taskqueue.store.settling import Settlement
 from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Claimed, Dispatched, NotClaimed, Settlement
 from tests.support.builders import a_payload
 from tests.support.database import rows
 from tests.support.frozen_clock import START

@@ -13,9 +13,9 @@ from taskqueue.broker.memory import MemoryBroker
 from taskqueue.dispatch import Dispatcher
 from taskqueue.errors import StoreUnavailable
 from taskqueue.schema import HIGH, NORMAL, TaskMessage
+from taskqueue.store.queueing import Dispatched
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Dispatched
 from tests.support.builders import a_payload
 from tests.support.doubles import AwayBroker, RefusingBroker
 from tests.support.eventually import eventually

@@ -17,7 +17,7 @@ from taskqueue.store import following
 from taskqueue.store.changes import Event
 from taskqueue.store.sqlite import follower_engine
 from taskqueue.store.tasks import TaskStore, open_store
-from taskqueue.store.writes import Progress
+from taskqueue.store.under_way import Progress
 from tests.support.builders import a_payload
 from tests.support.database import change
 from tests.support.eventually import eventually

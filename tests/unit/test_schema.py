@@ -8,16 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from taskqueue.errors import InvalidRequest
-from taskqueue.schema import (
-    HIGH,
-    LEGAL_TRANSITIONS,
-    Task,
-    TaskPayload,
-    TaskRequest,
-    TaskStatus,
-    parse_batch,
-    sources_of,
-)
+from taskqueue.requests import TaskRequest, parse_batch
+from taskqueue.schema import HIGH, LEGAL_TRANSITIONS, Task, TaskStatus, sources_of
 
 
 def test_a_request_has_an_action_and_data() -> None:
@@ -157,7 +149,7 @@ def test_each_new_task_has_a_random_id_of_its_own() -> None:
     """Ids are version 4 UUIDs in their usual form."""
     request = TaskRequest(action="sum", data={"numbers": [1]})
 
-    first, second = TaskPayload.new(request, 1), TaskPayload.new(request, 1)
+    first, second = request.payload(1), request.payload(1)
 
     assert first.id != second.id
     assert [first.id, 4] == [str(UUID(first.id)), UUID(first.id).version]
@@ -167,7 +159,7 @@ def test_each_new_task_has_a_random_id_of_its_own() -> None:
 def test_whatever_is_accepted_can_be_stored_and_read_back() -> None:
     """The extremes of what a request may hold survive the database's text and a client's read."""
     extremes = {"n": 10**4_299, "e": 1.7976931348623157e308, "tiny": 5e-324, "s": "\0\u2028\U0001f600", "": None}
-    payload = TaskPayload.new(TaskRequest.parse(json.dumps({"action": "a", "data": extremes}).encode()), 1)
+    payload = TaskRequest.parse(json.dumps({"action": "a", "data": extremes}).encode()).payload(1)
 
     task = _task(payload.model_dump_json())
 

@@ -19,8 +19,9 @@ from taskqueue.broker.memory import MemoryBroker
 from taskqueue.clock import milliseconds, system_clock
 from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
 from taskqueue.events import LogEvent
+from taskqueue.requests import TaskRequest
 from taskqueue.retry import Backoff
-from taskqueue.schema import Task, TaskPayload, TaskRequest, TaskStatus
+from taskqueue.schema import Task, TaskPayload, TaskStatus
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore
 from taskqueue.sweep import DeliveryLog, Sweep
@@ -101,7 +102,7 @@ class Workshop:
     async def record(self, action: str, data: Mapping[str, Any] | None = None) -> TaskPayload:
         """A new task on disk, which nobody has published yet."""
         now = system_clock()
-        payload = TaskPayload.new(TaskRequest(action=action, data=dict(data or {})), created_at=now // 1000)
+        payload = TaskRequest(action=action, data=dict(data or {})).payload(created_at=now // 1000)
         await self.store.add(payload, due_at=now + milliseconds(DISPATCH_LEASE_SECONDS))
         return payload
 

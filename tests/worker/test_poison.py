@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from taskqueue.clock import system_clock
-from taskqueue.schema import Task, TaskPayload, TaskRequest, TaskStatus
+from taskqueue.requests import TaskRequest
+from taskqueue.schema import Task, TaskStatus
 from taskqueue.store.tasks import TaskStore
 from tests.conftest import StartService
 from tests.support.database import rows
@@ -74,7 +75,7 @@ async def _all_final(store: TaskStore, task_ids: list[str]) -> bool:
 
 async def _submit(store: TaskStore, action: str) -> str:
     now = system_clock()
-    payload = TaskPayload.new(TaskRequest(action=action), created_at=now // 1000)
+    payload = TaskRequest(action=action).payload(created_at=now // 1000)
     await store.add(payload, due_at=now)
     return payload.id
 

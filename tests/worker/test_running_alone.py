@@ -5,7 +5,7 @@ from typing import Any
 
 from taskqueue.actions import Action, action
 from taskqueue.schema import TaskMessage, TaskStatus
-from taskqueue.store.writes import Dispatched
+from taskqueue.store.queueing import Dispatched
 from tests.support.eventually import eventually
 from tests.worker.conftest import Gate, Workshop
 

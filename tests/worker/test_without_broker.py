@@ -10,8 +10,8 @@ from taskqueue import events
 from taskqueue.actions import Action, action
 from taskqueue.clock import system_clock
 from taskqueue.schema import HIGH, TaskMessage, TaskOptions, TaskStatus
+from taskqueue.store.queueing import Dispatched
 from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Dispatched
 from taskqueue_worker import direct
 from tests.support.database import change, rows
 from tests.support.doubles import DeafBroker

@@ -9,7 +9,8 @@ from taskqueue import events
 from taskqueue.broker.connect import open_broker
 from taskqueue.broker.contract import DEAD_LETTER_QUEUE, REASON_HEADER
 from taskqueue.clock import system_clock
-from taskqueue.schema import Task, TaskPayload, TaskRequest, TaskStatus
+from taskqueue.requests import TaskRequest
+from taskqueue.schema import Task, TaskStatus
 from taskqueue.store.tasks import TaskStore
 from tests.conftest import StartService
 from tests.support.database import change
@@ -177,7 +178,7 @@ async def test_what_nobody_can_read_is_kept_with_the_reason_and_is_in_nobodys_wa
 
 async def _submit(store: TaskStore, action: str) -> str:
     now = system_clock()
-    payload = TaskPayload.new(TaskRequest(action=action), created_at=now // 1000)
+    payload = TaskRequest(action=action).payload(created_at=now // 1000)
     await store.add(payload, due_at=now)
     return payload.id
 

@@ -6,9 +6,10 @@ from hashlib import sha256
 
 from aiohttp import web
 
-from taskqueue.schema import TaskOptions, TaskPayload, TaskRequest, TaskStatus, in_batch, parse_batch
+from taskqueue.requests import TaskRequest, in_batch, parse_batch
+from taskqueue.schema import TaskOptions, TaskPayload, TaskStatus
+from taskqueue.store.adding import Known
 from taskqueue.store.sweeps import Ready
-from taskqueue.store.writes import Known
 from taskqueue_api.collaborators import Collaborators
 
 
@@ -61,7 +62,7 @@ def _new_task(collaborators: Collaborators, request: TaskRequest, traceparent: s
     now = collaborators.clock()
     options = request.options(now, traceparent)
     due_at = collaborators.first_due(now) if options.run_at is None else options.run_at
-    return TaskPayload.new(request, created_at=now // 1000), due_at, options
+    return request.payload(created_at=now // 1000), due_at, options
 
 
 def _send_off(collaborators: Collaborators, new: NewTask, characters: int) -> Accepted:

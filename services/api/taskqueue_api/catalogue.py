@@ -11,8 +11,8 @@ from typing import Any, Final, TypedDict
 from pydantic_core import to_json
 
 from taskqueue.errors import InvalidRequest, StoreError
+from taskqueue.store.doors.enrolling import Enrolling
 from taskqueue.store.roster import LiveWorker
-from taskqueue.store.tasks import TaskStore
 from taskqueue_api.datacheck import DataCheck, data_check
 
 REFRESH_SECONDS: Final = 2.0
@@ -31,7 +31,7 @@ class KnownAction(TypedDict):
 class Catalogue:
     """What live workers offer, as this process last heard."""
 
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: Enrolling) -> None:
         self.actions: Sequence[KnownAction] = ()
         self._store = store
         self._heard_of: frozenset[tuple[str, int]] = frozenset()

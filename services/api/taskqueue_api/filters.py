@@ -3,9 +3,9 @@
 import math
 from typing import Any, Final
 
-from taskqueue import jsontext
 from taskqueue.errors import InvalidRequest
-from taskqueue.schema import TaskStatus, instant
+from taskqueue.requests import instant
+from taskqueue.schema import TaskStatus, decode_object
 from taskqueue.store.pages import Wanted
 
 MEMBERS: Final = ("status", "action", "tag", "since", "until")
@@ -14,7 +14,7 @@ _MAX_SECONDS: Final = 10**11
 
 def parse(body: bytes) -> Wanted:
     """Which tasks the body asks for. Raises InvalidRequest with a sentence for the client."""
-    members = _members(body)
+    members = decode_object(body)
     unknown = sorted(set(members) - set(MEMBERS))
     if unknown:
         raise InvalidRequest(f"{unknown[0]:.100} is not a filter; there are {', '.join(MEMBERS)}")
@@ -27,16 +27,6 @@ def parse(body: bytes) -> Wanted:
         since=_moment(members, "since"),
         until=_moment(members, "until"),
     )
-
-
-def _members(body: bytes) -> dict[str, Any]:
-    try:
-        value = jsontext.decode(body)
-    except (jsontext.InvalidJSON, jsontext.NestedTooDeep) as error:
-        raise InvalidRequest("invalid JSON") from error
-    if not isinstance(value, dict):
-        raise InvalidRequest("the body must be a JSON object")
-    return value
 
 
 def _statuses(members: dict[str, Any]) -> frozenset[TaskStatus]:

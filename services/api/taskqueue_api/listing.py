@@ -9,7 +9,8 @@ from yarl import URL
 
 from taskqueue import jsontext
 from taskqueue.errors import InvalidRequest
-from taskqueue.schema import TaskStatus, instant
+from taskqueue.requests import instant
+from taskqueue.schema import TaskStatus
 from taskqueue.store.pages import PAGE, Position, Wanted
 
 _UNIX_SECONDS: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from taskqueue.schema import TaskStatus
+from taskqueue.store.expiring import EXPIRED
 from taskqueue.store.standing import COUNTED, Neighbours, Standing
-from taskqueue.store.writes import EXPIRED
 
 
 @dataclass(frozen=True)

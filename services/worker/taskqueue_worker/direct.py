@@ -12,8 +12,8 @@ from taskqueue.clock import Clock, milliseconds
 from taskqueue.dispatch import DISPATCH_LEASE_SECONDS
 from taskqueue.errors import StoreError
 from taskqueue.schema import TaskMessage
+from taskqueue.store.doors.sweeping import Sweeping
 from taskqueue.store.sweeps import Ready
-from taskqueue.store.tasks import TaskStore
 
 AWAY_SECONDS: Final = 5.0
 """So long a worker hears nothing of the broker before it goes around it: more than a new connection takes."""
@@ -24,7 +24,7 @@ POLL_SECONDS: Final = 1.0
 class DirectSupply:
     """Takes tasks for this worker alone, as a sweep does."""
 
-    def __init__(self, store: TaskStore, clock: Clock, max_attempts: int) -> None:
+    def __init__(self, store: Sweeping, clock: Clock, max_attempts: int) -> None:
         self._store = store
         self._clock = clock
         self._max_attempts = max_attempts

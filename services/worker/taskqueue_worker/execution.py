@@ -10,7 +10,8 @@ from taskqueue import events
 from taskqueue.broker.contract import Delivery
 from taskqueue.errors import QueryFailed, UnreadableMessage
 from taskqueue.schema import TaskMessage, TaskStatus
-from taskqueue.store.writes import Claimed, Settlement
+from taskqueue.store.claims import Claimed
+from taskqueue.store.settling import Settlement
 from taskqueue.sweep import DeliveryLog
 from taskqueue_worker.direct import DirectSupply
 from taskqueue_worker.gate import Gate, GateClosed

@@ -7,7 +7,7 @@ from typing import Any, Final
 from taskqueue.actions import Action, Context
 from taskqueue.actions.registry import Registry
 from taskqueue.clock import Clock
-from taskqueue.store.writes import Claimed
+from taskqueue.store.claims import Claimed
 from taskqueue_worker.calling import Calls
 from taskqueue_worker.outcomes import Completed, Failed, Outcome, Returned, TimedOut, raised
 from taskqueue_worker.running import Running, RunningAttempts

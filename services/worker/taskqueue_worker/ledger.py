@@ -13,8 +13,9 @@ from taskqueue.errors import StoreUnavailable
 from taskqueue.events import LogEvent
 from taskqueue.retry import Backoff
 from taskqueue.schema import TaskMessage
-from taskqueue.store.tasks import NO_LIMITS, Limits, TaskStore
-from taskqueue.store.writes import Claimed, NotClaimed, Settlement
+from taskqueue.store.claims import Claimed, NotClaimed
+from taskqueue.store.doors.working import NO_LIMITS, Limits, Working
+from taskqueue.store.settling import Settlement
 from taskqueue_worker.outcomes import Recorded, settlement
 from taskqueue_worker.running import CHALLENGE_SECONDS
 from taskqueue_worker.settings import WorkSettings
@@ -27,7 +28,7 @@ Answer = TypeVar("Answer")
 class Ledger:
     """Begins and settles the attempts of one worker, under its name, by what its actions say of theirs."""
 
-    def __init__(self, store: TaskStore, clock: Clock, worker: str, registry: Registry, settings: WorkSettings) -> None:
+    def __init__(self, store: Working, clock: Clock, worker: str, registry: Registry, settings: WorkSettings) -> None:
         self._store = store
         self._registry = registry
         self._clock = clock

@@ -8,8 +8,9 @@ from taskqueue.actions.results import encoded
 from taskqueue.clock import milliseconds
 from taskqueue.retry import Backoff, next_due
 from taskqueue.schema import TaskStatus
+from taskqueue.store.claims import Claimed
 from taskqueue.store.history import AttemptOutcome, entry
-from taskqueue.store.writes import Claimed, Settlement
+from taskqueue.store.settling import Settlement
 
 MAX_ERROR_CHARACTERS: Final = 2_000
 BACKOFF: Final = Backoff()

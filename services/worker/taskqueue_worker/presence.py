@@ -11,8 +11,8 @@ from taskqueue.actions import Action
 from taskqueue.actions.registry import Registry
 from taskqueue.clock import Clock
 from taskqueue.errors import StoreError
+from taskqueue.store.doors.enrolling import Enrolling
 from taskqueue.store.roster import OfferedAction
-from taskqueue.store.tasks import TaskStore
 
 BEAT_SECONDS: Final = 5.0
 LEAVE_SECONDS: Final = 2.0
@@ -24,7 +24,7 @@ MAX_SCHEMA_BYTES: Final = 64 * 1024
 class Presence:
     """The entry of one worker."""
 
-    def __init__(self, store: TaskStore, clock: Clock, name: str, concurrency: int, registry: Registry) -> None:
+    def __init__(self, store: Enrolling, clock: Clock, name: str, concurrency: int, registry: Registry) -> None:
         self._store = store
         self._name = name
         self._started_at = clock()

@@ -12,8 +12,9 @@ from taskqueue.actions import Context
 from taskqueue.actions import Progress as ReportedProgress
 from taskqueue.clock import Clock
 from taskqueue.errors import StoreError
-from taskqueue.store.tasks import TaskStore
-from taskqueue.store.writes import Claimed, Lease, Progress
+from taskqueue.store.claims import Claimed
+from taskqueue.store.doors.working import Working
+from taskqueue.store.under_way import Lease, Progress
 from taskqueue_worker.outcomes import Cancelled, Interruption, Returned, Superseded
 
 RENEW_SECONDS: Final = 1.0
@@ -47,7 +48,7 @@ class Running:
 class RunningAttempts:
     """All attempts at work in this process, which is the worker `name`. `lease` is in ms."""
 
-    def __init__(self, store: TaskStore, clock: Clock, lease: int, name: str) -> None:
+    def __init__(self, store: Working, clock: Clock, lease: int, name: str) -> None:
         self._store = store
         self._clock = clock
         self._lease = lease

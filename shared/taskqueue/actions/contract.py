@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, PydanticInvalidForJsonSchema, ValidationError
 
 from taskqueue.actions.context import Context
+from taskqueue.requests import MAX_DELAY_SECONDS
 from taskqueue.retry import Backoff
-from taskqueue.schema import MAX_DELAY_SECONDS
 
 Handler = Callable[..., Awaitable[Any]] | Callable[..., Any]
 

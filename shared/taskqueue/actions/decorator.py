@@ -7,8 +7,9 @@ from typing import Any, Final, get_type_hints
 from pydantic import BaseModel
 
 from taskqueue.actions.contract import Action, Handler
+from taskqueue.requests import MAX_TIMEOUT_SECONDS
 from taskqueue.retry import Backoff
-from taskqueue.schema import MAX_ACTION_CHARACTERS, MAX_TIMEOUT_SECONDS
+from taskqueue.schema import MAX_ACTION_CHARACTERS
 
 _DATA_ALONE: Final = 1
 _DATA_AND_CONTEXT: Final = 2

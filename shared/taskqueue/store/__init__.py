@@ -1,1 +1,1 @@
-"""Where tasks are kept: the truth of this system. `tasks.TaskStore` is the door; the rest is behind it."""
+"""Where tasks are kept: the truth of this system. `tasks` opens it, and `doors` is what callers may do."""

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue.schema import Task, TaskStatus
 from taskqueue.store import changes
+from taskqueue.store.adding import Known
 from taskqueue.store.shown import SHOWN, task
 from taskqueue.store.tables import revision, status_of_row, tasks
-from taskqueue.store.writes import Known
 
 
 async def find(connection: AsyncConnection, task_id: str) -> Task | None:

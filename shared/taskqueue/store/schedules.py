@@ -15,10 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from taskqueue import events
 from taskqueue.errors import InvalidRequest
 from taskqueue.schedule import Schedule, ScheduleRequest, makes_task
-from taskqueue.schema import TaskPayload
+from taskqueue.store.adding import NewTask, add
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tables import schedules
-from taskqueue.store.writes import NewTask, add
 
 TICKS_AT_ONCE: Final = 50
 PAGE: Final = 1_000
@@ -137,7 +136,7 @@ def _tick_one(connection: Connection, row: Row[Any], item: Tick, stamp: int) -> 
     if not wanted:
         connection.execute(moved.values(next_at=next_at))
         return None
-    payload = TaskPayload.new(request, created_at=item.now // 1000)
+    payload = request.payload(created_at=item.now // 1000)
     options = request.base_options()
     add(connection, [NewTask(payload, stamp, item.lease_until, options, schedule_id=row.id)])
     connection.execute(moved.values(next_at=next_at, last_at=row.next_at, last_task_id=payload.id))

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Result, Row, func, select, update
 from taskqueue.schema import NORMAL, TaskPayload, TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
+from taskqueue.store.expiring import expire
 from taskqueue.store.history import AttemptOutcome, appended, entry
 from taskqueue.store.tables import status_of_row, tasks
-from taskqueue.store.writes import expire
 
 WORKER_LOST: Final = "the worker was lost in the last attempt allowed"
 MAX_CHARACTERS: Final = 4_000_000

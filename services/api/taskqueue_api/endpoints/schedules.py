@@ -6,7 +6,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from taskqueue.schedule import Schedule, ScheduleRequest
-from taskqueue.schema import TaskPayload, TaskStatus, decode_object
+from taskqueue.schema import TaskStatus, decode_object
 from taskqueue.store.schedules import Kept
 from taskqueue.store.sweeps import Ready
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
@@ -68,7 +68,7 @@ async def run_now(request: web.Request) -> web.Response:
     if schedule is None:
         return _not_found()
     now = collaborators.clock()
-    payload, options = TaskPayload.new(schedule, created_at=now // 1000), schedule.base_options()
+    payload, options = schedule.payload(created_at=now // 1000), schedule.base_options()
     await collaborators.store.add(payload, collaborators.first_due(now), options, schedule_id=schedule.id)
     collaborators.dispatcher.hand_over(Ready(payload, attempt=0, priority=options.priority))
     answer = {"id": payload.id, "status": TaskStatus.QUEUED}

@@ -1,0 +1,36 @@
+"""What every door is: a way to the one group-commit writer, and to the pool of readers."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from taskqueue.clock import Clock
+from taskqueue.store.faults import store_errors
+from taskqueue.store.writer import BatchedWrite, GroupCommitWriter
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Door:
+    """A part of what the store does: it writes through one writer, and reads through a pool."""
+
+    def __init__(self, writer: GroupCommitWriter, readers: AsyncEngine, clock: Clock) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._clock = clock
+        self._last_stamp = 0
+
+    async def _write(self, write: BatchedWrite[Item, Answer], item: Item) -> Answer:
+        [answer] = await self._writer.run(write, [item])
+        return answer
+
+    async def _read(self, query: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
+        with store_errors():
+            async with self._readers.connect() as connection:
+                return await query(connection)
+
+    def _stamp(self) -> int:
+        self._last_stamp = max(self._clock() * 1000, self._last_stamp + 1)
+        return self._last_stamp
