@@ -173,6 +173,21 @@ async def test_it_drains_when_it_is_asked_to_stop(
     assert service.outbursts == []
 
 
+async def test_a_handler_that_computes_ends_with_a_service_that_is_killed(
+    start_service: StartService, database: Path, user_actions: UserActions, tmp_path: Path
+) -> None:
+    """Nobody waits for it any more, and another worker begins the same anew."""
+    service = _start(start_service, database, ACTIONS=MODULE)
+    async with http_client(await service.url()) as http:
+        task_id = await http.submitted("compute")
+        await eventually(lambda: user_actions.began(task_id), what="the handler")
+    number = int((tmp_path / f"began.{task_id}.1").read_text())
+
+    service.kill()
+
+    await eventually(lambda: not _lives(number), what="the end of the handler's process")
+
+
 async def test_a_handler_that_computes_has_a_process_which_ends_with_the_service(
     start_service: StartService, database: Path, user_actions: UserActions
 ) -> None:

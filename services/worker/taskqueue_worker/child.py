@@ -4,6 +4,8 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, BinaryIO, Final
@@ -14,6 +16,8 @@ from taskqueue.clock import system_clock
 from taskqueue_worker.outcomes import Returned, raised, returned
 
 SIZE_BYTES: Final = 8
+WORKER_SECONDS: Final = 0.5
+"""How often the process asks whether its worker is still there."""
 
 
 def framed(value: Any) -> bytes:
@@ -37,6 +41,7 @@ def main() -> None:
     """Performs one handler after the other, until the worker closes the pipe or ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the worker decides when this process ends, also where all got a signal
+    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
     requests, answers = _pipes()
     for path, *request in _requests(requests):
         sys.path[:] = path
@@ -51,6 +56,16 @@ def perform(module: str, name: str, data: dict[str, Any], attempt: tuple[str, in
         return returned(action(*action.arguments(data, Context(*attempt, name, link=None))))
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its own failure
         return raised(error, system_clock())
+
+
+def _end_with(worker: int) -> None:
+    """A worker that was killed could not end this process, whose handler may compute for hours for nobody.
+
+    Not by the end of the pipe: a reader that another thread holds would hang a handler that forks.
+    """
+    while os.getppid() == worker:
+        time.sleep(WORKER_SECONDS)
+    os._exit(1)
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:

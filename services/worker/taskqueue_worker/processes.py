@@ -56,7 +56,9 @@ class Processes:
             if process.returncode is None:
                 return process
             await _end(process)
-        return await anyio.open_process(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None)
+        return await anyio.open_process(
+            (*_COMMAND, str(os.getpid())), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None
+        )
 
 
 async def _answer(process: Process, request: bytes) -> Returned:
