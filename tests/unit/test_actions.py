@@ -148,6 +148,12 @@ def test_a_name_that_no_task_can_have_is_refused(name: str) -> None:
         action(name)
 
 
+def test_a_name_that_utf_8_cannot_write_is_refused() -> None:
+    """Its worker could not be listed, nor a task ask for it."""
+    with pytest.raises(ValueError, match="cannot be written in UTF-8"):
+        action("\ud800")
+
+
 def test_the_longest_name_is_an_action() -> None:
     """200 characters are a name, of any script."""
     assert action("é" * 200)(_one).name == "é" * 200

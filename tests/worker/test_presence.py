@@ -97,6 +97,22 @@ async def test_a_schema_that_cannot_be_published_is_left_out(workshop: Workshop)
     assert offered["broken"] == {"description": "Is broken.", "schema": None}
 
 
+@action("odd")
+async def odd(data: dict[str, Any]) -> None:  # noqa: D103 - it is given below
+    ...
+
+
+odd.handler.__doc__ = "A docstring with a lone \ud800 surrogate."
+
+
+async def test_a_description_that_no_database_takes_is_told_without_what_it_cannot_take(workshop: Workshop) -> None:
+    """The worker is listed all the same."""
+    async with workshop.working(odd):
+        offered = json.loads((await _entry(workshop))[4])
+
+    assert offered["odd"]["description"] == "A docstring with a lone ? surrogate."
+
+
 async def test_a_beat_changes_the_time_alone(workshop: Workshop) -> None:
     """What the entry tells is written once."""
     async with workshop.working():

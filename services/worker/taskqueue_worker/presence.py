@@ -34,12 +34,12 @@ class Presence:
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
         """The entry is there for as long as the block runs. After a block that fails it fades, as after a crash."""
-        keeping = asyncio.create_task(self._keep(), name="keep the entry in the roster")
-        try:
-            yield
-        finally:
-            keeping.cancel()
-        await asyncio.wait({keeping})
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(self._keep(), name="keep the entry in the roster")
+            try:
+                yield
+            finally:
+                keeping.cancel()
         # What the store cannot do now is no reason not to stop: an entry that nobody keeps fades.
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(LEAVE_SECONDS):
@@ -59,9 +59,11 @@ def offered(registry: Registry) -> Mapping[str, OfferedAction]:
 
 
 def _offer(action: Action) -> OfferedAction:
+    # Without the lone surrogates that neither JSON nor a database takes.
+    description = action.description[:MAX_DESCRIPTION_CHARACTERS].encode(errors="replace").decode()
     try:
         schema = action.schema
         publishable = len(to_json(schema)) <= MAX_SCHEMA_BYTES
     except Exception:  # noqa: BLE001 - a user's model may fail in any way; its action works all the same
-        return OfferedAction(action.description[:MAX_DESCRIPTION_CHARACTERS])
-    return OfferedAction(action.description[:MAX_DESCRIPTION_CHARACTERS], schema if publishable else None)
+        return OfferedAction(description)
+    return OfferedAction(description, schema if publishable else None)

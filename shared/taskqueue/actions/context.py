@@ -16,15 +16,22 @@ class NotInAProcess(RuntimeError):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a handler is: a fraction from 0 to 1, and a sentence (cut at 500 characters)."""
+    """How far a handler is: a fraction from 0 to 1, and a sentence (cut at 500 characters).
+
+    Both are made what JSON can hold here, in the handler's own call: numbers of other libraries, and any text.
+    """
 
     fraction: float
     message: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses a fraction that is none."""
+        object.__setattr__(self, "fraction", float(self.fraction))
         if not 0 <= self.fraction <= 1:
             raise ValueError("progress is a fraction from 0 to 1")
+        if self.message is not None:
+            cut = str(self.message)[:MAX_MESSAGE_CHARACTERS]
+            object.__setattr__(self, "message", cut.encode(errors="replace").decode())
 
 
 class Link:
@@ -81,8 +88,7 @@ class Context:
 
     def report_progress(self, fraction: float, message: str | None = None) -> None:
         """The same for a blocking handler, from any thread. Raises NotInAProcess in a process."""
-        cut = None if message is None else message[:MAX_MESSAGE_CHARACTERS]
-        self._linked().report(Progress(fraction, cut))
+        self._linked().report(Progress(fraction, message))
 
     def _linked(self) -> Link:
         if self.link is None:

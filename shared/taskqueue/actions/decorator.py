@@ -54,6 +54,8 @@ def action(
 def _check_limits(name: str, timeout: float | None, max_attempts: int | None) -> None:
     if not 0 < len(name) <= MAX_ACTION_CHARACTERS:
         raise ValueError(f"the name of an action has 1 to {MAX_ACTION_CHARACTERS} characters")
+    if name.encode(errors="replace").decode() != name:
+        raise ValueError(f"the name {name!r} of an action cannot be written in UTF-8")
     if timeout is not None and not _LEAST_TIMEOUT <= timeout <= MAX_TIMEOUT_SECONDS:
         raise ValueError(f"the timeout of {name!r} must be from {_LEAST_TIMEOUT} to {MAX_TIMEOUT_SECONDS} s")
     if max_attempts is not None and not 1 <= max_attempts <= _MOST_ATTEMPTS:
