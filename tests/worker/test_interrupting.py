@@ -169,6 +169,72 @@ async def test_a_progress_that_is_none_fails_the_handler(workshop: Workshop) -> 
     assert task.error == "ValueError: progress is a fraction from 0 to 1"
 
 
+class _Half:
+    """A number of another library: no float, but as good as one."""
+
+    def __float__(self) -> float:
+        return 0.5
+
+
+async def test_a_progress_of_any_number_and_text_is_kept(workshop: Workshop, gate: Gate) -> None:
+    """What JSON cannot hold neither costs the task its result nor ends the watch over all the others."""
+
+    @action("report")
+    async def report(_: dict[str, Any], context: Context) -> str:
+        number: Any = _Half()
+        await context.progress(number, "half\ud800way" + "y" * 500)
+        await gate.pass_through()
+        return "done"
+
+    async with workshop.working(report) as working:
+        task_id = await workshop.submit("report")
+        await eventually(lambda: workshop.column(task_id, "progress"), what="progress")
+        gate.open()
+        task = await workshop.finished(task_id)
+        assert not working.run.done()
+
+    assert task.result == "done"
+    told = json.loads(workshop.column(task_id, "progress"))
+    assert (told["fraction"], told["message"][:8], len(told["message"])) == (0.5, "half?way", 500)
+
+
+async def test_a_worker_whose_watch_fails_ends(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To be started again: one that renews no lease loses every task, and must not seem to be well."""
+    renewals = 0
+
+    async def fail(*_: Any) -> bool:
+        nonlocal renewals
+        renewals += 1
+        raise RuntimeError("a fault of our own")
+
+    monkeypatch.setattr(workshop.store, "renew", fail)
+
+    @action("wait")
+    async def wait(_: dict[str, Any]) -> None:
+        await asyncio.sleep(3600)
+
+    async with _ending(workshop.working(wait), BaseExceptionGroup) as working:
+        await workshop.submit("wait")
+        await eventually(working.run.done, what="the end of the worker")
+
+    assert "a fault of our own" in repr(working.run.exception())
+    assert renewals == 1
+
+
+async def test_an_execution_that_breaks_names_its_task(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the log, where it is the only trace of what happened to which task."""
+
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("a fault of our own")
+
+    monkeypatch.setattr(workshop.store, "claim", fail)
+    async with workshop.working():
+        task_id = await workshop.submit("sum")
+        report = await workshop.reported(events.EXECUTION_BROKE)
+
+    assert (report["task_id"], report["action"]) == (task_id, "sum")
+
+
 async def test_what_a_handler_logs_names_its_task(workshop: Workshop) -> None:
     """And the trace that it belongs to."""
     trace = "0af7651916cd43dd8448eb211c80319c"
@@ -219,9 +285,11 @@ async def test_a_worker_with_too_many_hung_handlers_stops(
 
 
 @asynccontextmanager
-async def _ending(working: AbstractAsyncContextManager[Running]) -> AsyncIterator[Running]:
+async def _ending(
+    working: AbstractAsyncContextManager[Running], failure: type[BaseException] = WorkerExhausted
+) -> AsyncIterator[Running]:
     """A worker that ends by the failure in question."""
-    with pytest.raises(WorkerExhausted):
+    with pytest.raises(failure):
         async with working as run:
             yield run
 

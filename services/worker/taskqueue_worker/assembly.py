@@ -28,13 +28,12 @@ def assemble_worker(
     registry = builtin_registry(settings.simulated_work_seconds, settings.unknown_action)
     discover(registry, settings.action_modules)
     running = RunningAttempts(store, clock, milliseconds(settings.lease_seconds), worker_name())
-    calls = Calls()
-    handling = Handling(registry, running, calls, clock, settings.task_timeout_seconds)
+    handling = Handling(registry, running, Calls(), clock, settings.task_timeout_seconds)
     ledger = Ledger(store, clock, worker_name(), registry, settings)
     presence = Presence(store, clock, worker_name(), settings.concurrency, registry)
     direct = DirectSupply(store, clock, settings.max_attempts)
     execution = Execution(ledger, handling, deliveries, direct, Gate(settings.concurrency))
-    return Worker(broker, execution, running, calls, presence, settings)
+    return Worker(broker, execution, handling, presence, settings)
 
 
 def worker_name() -> str:

@@ -71,10 +71,11 @@ class Execution:
             events.emit(events.EXECUTION_BROKE, exc_info=error)
 
     async def _begin(self, message: TaskMessage) -> None:
-        with structlog.contextvars.bound_contextvars(task_id=message.id, action=message.action):
-            # Before the claim: who waits here for a suspect to end loses nothing when it takes the worker down.
-            async with self._gate.passing(alone=message.alone):
-                await self._execute(message)
+        # Not unbound afterwards: the context is this execution's own, and what breaks further out names its task, too.
+        structlog.contextvars.bind_contextvars(task_id=message.id, action=message.action)
+        # Before the claim: who waits here for a suspect to end loses nothing when it takes the worker down.
+        async with self._gate.passing(alone=message.alone):
+            await self._execute(message)
 
     async def _execute(self, message: TaskMessage) -> None:
         claimed = await self._ledger.begin(message)

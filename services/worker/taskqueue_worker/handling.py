@@ -9,7 +9,7 @@ from taskqueue.actions.registry import Registry
 from taskqueue.clock import Clock
 from taskqueue.store.claims import Claimed
 from taskqueue_worker.calling import Calls
-from taskqueue_worker.outcomes import Completed, Failed, Outcome, Returned, TimedOut, raised
+from taskqueue_worker.outcomes import Completed, Failed, Interruption, Outcome, Returned, TimedOut, raised
 from taskqueue_worker.running import Running, RunningAttempts
 
 CANCEL_SECONDS: Final = 2.0
@@ -30,6 +30,25 @@ class Handling:
         self._calls = calls
         self._clock = clock
         self._timeout = timeout
+
+    @property
+    def exhausted(self) -> asyncio.Event:
+        """Set when there are too many handlers that do not end."""
+        return self._calls.exhausted
+
+    async def keep_up(self) -> None:
+        """Renews leases, and watches over what runs, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._running.renew_leases(), name="renew leases")
+            group.create_task(self._running.watch(), name="watch")
+
+    def interrupt_all(self, reason: Interruption) -> None:
+        """Interrupts every attempt."""
+        self._running.interrupt_all(reason)
+
+    async def close(self) -> None:
+        """Ends the processes that wait for a handler."""
+        await self._calls.close()
 
     async def perform(self, claimed: Claimed) -> Outcome:
         """What came of the attempt."""

@@ -9,11 +9,10 @@ from taskqueue import events
 from taskqueue.broker.contract import Broker, Delivery, Subscription
 from taskqueue.errors import WorkerExhausted
 from taskqueue_worker import direct
-from taskqueue_worker.calling import Calls
 from taskqueue_worker.execution import Execution
+from taskqueue_worker.handling import Handling
 from taskqueue_worker.outcomes import HandedBack
 from taskqueue_worker.presence import Presence
-from taskqueue_worker.running import RunningAttempts
 from taskqueue_worker.settings import WorkSettings
 
 HAND_BACK_SHARE: Final = 0.25
@@ -23,19 +22,12 @@ HAND_BACK_SHARE: Final = 0.25
 class Worker:
     """Performs tasks from the broker, as many at once as the broker lets it hold."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a worker is made of; assembly alone makes one
-        self,
-        broker: Broker,
-        execution: Execution,
-        running: RunningAttempts,
-        calls: Calls,
-        presence: Presence,
-        settings: WorkSettings,
+    def __init__(
+        self, broker: Broker, execution: Execution, handling: Handling, presence: Presence, settings: WorkSettings
     ) -> None:
         self._broker = broker
         self._execution = execution
-        self._running = running
-        self._calls = calls
+        self._handling = handling
         self._presence = presence
         self._settings = settings
         self._executions: set[asyncio.Task[None]] = set()
@@ -49,33 +41,33 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set; then finishes or hands back what it has, within the grace, and takes no more.
 
-        Raises WorkerExhausted after the same where too many handlers hang.
+        Raises WorkerExhausted after the same where too many handlers hang. A part of it that fails ends it at once: a
+        worker that renews no lease, say, must not seem to be well.
         """
-        settings = self._settings
-        detour = asyncio.create_task(self._work_without_broker(), name="work without the broker")
-        watching = [
-            asyncio.create_task(self._running.renew_leases(), name="renew leases"),
-            asyncio.create_task(self._running.watch(), name="watch"),
-        ]
-        try:
-            async with (
-                self._presence.shown(),
-                self._broker.subscribe(
-                    self._receive, channels=settings.channels, prefetch_count=settings.prefetch_count
-                ) as self._subscription,
-            ):
-                events.emit(events.STARTED, service="worker", channels=settings.channels)
-                await _either(stop, self._calls.exhausted)
+        async with asyncio.TaskGroup() as group:
+            detour = group.create_task(self._work_without_broker(), name="work without the broker")
+            keeping_up = group.create_task(self._handling.keep_up(), name="keep up")
+            try:
+                async with self._presence.shown():
+                    await self._consume(stop, detour)
+            finally:
                 detour.cancel()
-                await self._subscription.stop()
-                self._execution.close()
-                await self._drain()
-        finally:
-            for task in (detour, *watching):
-                task.cancel()
-            await self._calls.close()
+                keeping_up.cancel()
+                await self._handling.close()
         if not stop.is_set():
             raise WorkerExhausted
+
+    async def _consume(self, stop: asyncio.Event, detour: asyncio.Task[None]) -> None:
+        channels, prefetch_count = self._settings.channels, self._settings.prefetch_count
+        async with self._broker.subscribe(
+            self._receive, channels=channels, prefetch_count=prefetch_count
+        ) as self._subscription:
+            events.emit(events.STARTED, service="worker", channels=channels)
+            await _either(stop, self._handling.exhausted)
+            detour.cancel()
+            await self._subscription.stop()
+            self._execution.close()
+            await self._drain()
 
     def _receive(self, delivery: Delivery) -> None:
         self._start(self._execution.run(delivery))
@@ -120,7 +112,7 @@ class Worker:
     async def _drain(self) -> None:
         grace = self._settings.shutdown_grace_seconds
         await self._wait(grace * (1 - HAND_BACK_SHARE))
-        self._running.interrupt_all(HandedBack())
+        self._handling.interrupt_all(HandedBack())
         await self._wait(grace * HAND_BACK_SHARE)
         for execution in self._executions:
             execution.cancel()
