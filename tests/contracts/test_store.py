@@ -383,14 +383,14 @@ async def test_an_unknown_task_has_no_outcome(store: TaskStore) -> None:
 
 
 async def test_of_outcomes_at_once_one_is_recorded(store: TaskStore, database: Path) -> None:
-    """In one commit too: who is told True has been recorded, and nobody else is."""
+    """In one commit too: who is told what the task has become has been recorded, and nobody else is."""
     await running(store)
     outcomes = [Settlement("a", 1, TaskStatus.COMPLETED, result=str(number), now=1000) for number in range(10)]
 
     recorded = await asyncio.gather(*(store.settle(outcome) for outcome in outcomes))
 
-    assert recorded.count(True) == 1
-    assert row(database, "a")["result"] == str(recorded.index(True))
+    assert (recorded.count(TaskStatus.COMPLETED), recorded.count(None)) == (1, 9)
+    assert row(database, "a")["result"] == str(recorded.index(TaskStatus.COMPLETED))
 
 
 @pytest.mark.parametrize("status", FINAL)

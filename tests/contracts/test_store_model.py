@@ -100,9 +100,10 @@ class StoreMachine(RuleBasedStateMachine):
         """Some worker says what came of some attempt, perhaps more than once at the same time."""
         task = self.known.get(task_id)
         attempt = self._attempt(task_id, offset, running=True)
-        recorded = self._run_all(
+        became = self._run_all(
             *(self.store.settle(self._settlement(task_id, attempt, outcome, copy)) for copy in range(copies))
         )
+        recorded = [status is not None for status in became]
         current = task is not None and task.status == "running" and task.attempt == attempt
         assert recorded.count(True) == current
         if task and current:

@@ -119,7 +119,7 @@ async def test_different_writes_share_a_commit(store: TaskStore) -> None:
         )
 
     assert claimed == Claimed(payload, attempt=1, forgiven=0)
-    assert (settled, taken) == (False, 0)
+    assert (settled, taken) == (None, 0)
     assert len(commits) == 1
 
 

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from taskqueue import events
 from taskqueue.actions import Context, action
 from taskqueue.errors import WorkerExhausted
 from taskqueue.schema import TaskStatus
-from taskqueue_worker import threads, worker
+from taskqueue_worker import handling, running, threads, worker
 from tests.support.database import change, rows
 from tests.support.eventually import eventually
 from tests.worker.conftest import Gate, Running, Workshop
@@ -42,6 +42,51 @@ async def test_an_async_handler_is_cancelled_when_its_task_is_called_off(worksho
     assert cleaned_up.is_set()
     assert report["task_id"] == task_id
     assert '"outcome":"cancelled"' in workshop.column(task_id, "history")
+
+
+async def test_a_handler_that_does_not_let_itself_be_cancelled_is_left_to_itself(
+    workshop: Workshop, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever called the task off need not wait for it, however patient the worker is with handlers that time out."""
+    monkeypatch.setattr(handling, "CANCEL_SECONDS", 600)
+
+    @action("stay")
+    async def stay(_: dict[str, Any]) -> None:
+        for _again in range(2):
+            with suppress(asyncio.CancelledError):
+                await gate.pass_through()
+
+    async with workshop.working(stay):
+        task_id = await workshop.submit("stay")
+        await gate.arrived()
+        workshop.call_off(task_id)
+        task = await workshop.finished(task_id)
+        gate.open()
+
+    assert (task.status, task.attempts) == (TaskStatus.CANCELLED, 1)
+
+
+async def test_an_attempt_that_fails_before_it_hears_of_the_cancel_is_told_as_it_was_recorded(
+    workshop: Workshop, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store makes a cancelled task of it, which the log must not call one that is tried again."""
+    monkeypatch.setattr(running, "WATCH_SECONDS", 3600)
+
+    @action("fail")
+    async def fail(_: dict[str, Any]) -> None:
+        await gate.pass_through()
+        raise ValueError("no")
+
+    async with workshop.working(fail):
+        task_id = await workshop.submit("fail")
+        await gate.arrived()
+        workshop.call_off(task_id)
+        gate.open()
+        task = await workshop.finished(task_id)
+        report = await workshop.reported(events.TASK_CANCELLED)
+
+    assert (task.status, report["task_id"]) == (TaskStatus.CANCELLED, task_id)
+    assert workshop.reports(events.TASK_RETRIED) == []
 
 
 async def test_only_the_task_that_was_called_off_is_cancelled(workshop: Workshop, gate: Gate) -> None:

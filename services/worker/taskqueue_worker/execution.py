@@ -97,7 +97,7 @@ def _trace(traceparent: str | None) -> dict[str, str]:
 def _report(claimed: Claimed, settled: Settlement | None) -> None:
     if settled is None:
         events.emit(events.LEASE_LOST, attempt=claimed.attempt)
-    elif settled.handed_back:
+    elif settled.handed_back and settled.status is TaskStatus.PENDING:
         events.emit(events.TASK_HANDED_BACK, attempt=claimed.attempt)
     else:
         event = _REPORTS.get(settled.status, events.TASK_RETRIED)

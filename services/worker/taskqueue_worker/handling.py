@@ -15,6 +15,9 @@ from taskqueue_worker.running import Running, RunningAttempts
 CANCEL_SECONDS: Final = 2.0
 """How long a handler that was cancelled has to end; after that it is left to itself, and fenced."""
 
+CALLED_OFF_SECONDS: Final = 0.5
+"""The same where somebody cancelled the task, and is to see that within a second."""
+
 
 class Handling:
     """Calls handlers, each under its timeout, and turns whatever comes of it into an outcome.
@@ -84,7 +87,7 @@ async def _end_of(running: Running, seconds: float) -> bool:
     finally:
         if not handler.done():
             running.tell_to_end()
-            await asyncio.wait({handler}, timeout=CANCEL_SECONDS)
+            await asyncio.wait({handler}, timeout=CALLED_OFF_SECONDS if running.called_off else CANCEL_SECONDS)
 
 
 def _outcome(running: Running, timed_out: TimedOut | None) -> Outcome:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from taskqueue import events
@@ -54,8 +55,8 @@ class Ledger:
         action = self._registry.find(claimed.payload.action)
         backoff = action.backoff if action else None
         decided = settlement(claimed, outcome, self._clock(), self._max_attempts, backoff)
-        recorded = await _insist(lambda: self._store.settle(decided), events.SETTLE_POSTPONED, decided.id)
-        return decided if recorded else None
+        became = await _insist(lambda: self._store.settle(decided), events.SETTLE_POSTPONED, decided.id)
+        return None if became is None else replace(decided, status=became)
 
 
 def _limits(action: Action | None) -> Limits:

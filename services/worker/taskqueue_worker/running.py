@@ -38,6 +38,11 @@ class Running:
         if not self.interruption.done():
             self.interruption.set_result(reason)
 
+    @property
+    def called_off(self) -> bool:
+        """Whether somebody cancelled its task."""
+        return self.interruption.done() and isinstance(self.interruption.result(), Cancelled)
+
     def tell_to_end(self) -> None:
         """Cancels the handler; a thread, which cannot be, finds it in its context."""
         if self.context.link is not None:

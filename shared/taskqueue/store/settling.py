@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, and_, case, null, update
 from taskqueue.schema import TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
-from taskqueue.store.guards import are_among, is_of
+from taskqueue.store.guards import is_of
 from taskqueue.store.history import appended
 from taskqueue.store.tables import status_of_row, tasks
 
@@ -56,16 +56,14 @@ _SETTLE = (
 )
 
 
-def settle(connection: Connection, items: Sequence[Settlement]) -> Sequence[bool]:
-    """Records outcomes; False where the attempt is no longer the current one, and nothing was recorded."""
+def settle(connection: Connection, items: Sequence[Settlement]) -> Sequence[TaskStatus | None]:
+    """Records outcomes, and answers what became of their tasks; None where the attempt is no longer the current one."""
     # Of two outcomes of one attempt, the first counts.
     firsts = {(item.id, item.attempt): item for item in reversed(items)}
     rows = connection.execute(_SETTLE, Batch.of(_settled(item) for item in firsts.values())).all()
     note(connection, (_settled_change(row, firsts[row.id, row.attempt]) for row in rows))
-    recorded = are_among(rows, items)
-    return [
-        is_recorded and firsts[item.id, item.attempt] is item for item, is_recorded in zip(items, recorded, strict=True)
-    ]
+    became = {(row.id, row.attempt): TaskStatus(row.status) for row in rows}
+    return [became.get((item.id, item.attempt)) if firsts[item.id, item.attempt] is item else None for item in items]
 
 
 def _settled(item: Settlement) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from taskqueue.schema import TaskMessage
+from taskqueue.schema import TaskMessage, TaskStatus
 from taskqueue.store import claims, reads, settling, under_way
 from taskqueue.store.doors.door import Door
 
@@ -51,8 +51,11 @@ class Working(Door):
         """The running attempts of `worker` that somebody has called off: ids and attempts."""
         return await self._read(lambda connection: reads.called_off(connection, worker))
 
-    async def settle(self, settlement: settling.Settlement) -> bool:
-        """Records what came of an attempt; False, and nothing recorded, where another attempt has superseded it."""
+    async def settle(self, settlement: settling.Settlement) -> TaskStatus | None:
+        """Records what came of an attempt, and answers what its task has become; see `settling.Settlement`.
+
+        None, and nothing recorded, where another attempt has superseded it.
+        """
         return await self._write(settling.settle, settlement)
 
     async def renew(self, lease: under_way.Lease) -> bool:
