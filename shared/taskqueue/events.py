@@ -30,6 +30,13 @@ CRASHED: Final = LogEvent("crashed", logging.CRITICAL, "a part of this process f
 
 REQUEST_SERVED: Final = LogEvent("request_served", logging.INFO, "served a request")
 REQUEST_FAILED: Final = LogEvent("request_failed", logging.ERROR, "could not serve a request")
+DOORS_OPEN: Final = LogEvent(
+    "doors_open", logging.WARNING, "NO KEYS ARE ASKED FOR: whoever reaches this address may do everything"
+)
+KEYS_READ: Final = LogEvent("keys_read", logging.INFO, "the file of keys has changed, and holds from now on")
+KEYS_UNUSABLE: Final = LogEvent(
+    "keys_unusable", logging.ERROR, "the file of keys cannot be used; what it said before holds"
+)
 
 BROKER_CONNECTED: Final = LogEvent("broker_connected", logging.INFO, "connected to the broker")
 BROKER_LOST: Final = LogEvent("broker_lost", logging.WARNING, "lost the broker, and connects again")

@@ -4,6 +4,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from taskqueue import events
+from taskqueue_api.access.doors import CALLER
 from taskqueue_api.requests import REQUEST_ID
 
 
@@ -21,6 +22,7 @@ class AccessLog(AbstractAccessLogger):
             duration=round(time * 1000, 1),
             client=request.remote,
             request_id=request.get(REQUEST_ID),
+            key=request[CALLER].id if CALLER in request else None,
         )
 
 

@@ -17,7 +17,7 @@ _SENTENCES: Final = {
     417: "the Expect header can only ask for 100-continue",
 }
 _SUBMITTING: Final = ("/tasks", "/tasks/batch")
-_KEPT_HEADERS: Final = (hdrs.ALLOW, hdrs.RETRY_AFTER)
+_KEPT_HEADERS: Final = (hdrs.ALLOW, hdrs.RETRY_AFTER, hdrs.WWW_AUTHENTICATE)
 
 
 @web.middleware

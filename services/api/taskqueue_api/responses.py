@@ -23,5 +23,6 @@ async def dress_response(request: web.Request, response: web.StreamResponse) -> 
     """Adds what every response carries, and takes away what tells strangers about our software."""
     response.headers.pop(hdrs.SERVER, None)
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")  # tasks are nobody's but the client's
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]

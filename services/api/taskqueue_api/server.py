@@ -4,12 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
+from ipaddress import ip_address
 from typing import Final, cast
 
 from aiohttp import web
 
 from taskqueue import events
 from taskqueue.errors import AddressUnusable
+from taskqueue_api.access.doors import Doors
+from taskqueue_api.access.keyfile import KeyFile
+from taskqueue_api.access.pace import Pace
 from taskqueue_api.access_log import AccessLog
 from taskqueue_api.app import create_app
 from taskqueue_api.collaborators import Collaborators
@@ -27,10 +31,11 @@ LINGERING_SECONDS: Final = 5.0
 async def serving(collaborators: Collaborators, settings: HttpSettings) -> AsyncIterator[int]:
     """Serves the API for as long as the block runs, on the port that it answers; requests in flight are finished."""
     collaborators.listeners.number = settings.max_streams
+    doors = _doors(collaborators, settings)
     # aiohttp waits twice: once for requests to end, once for them to be cancelled.
-    runner = web.AppRunner(create_app(collaborators), shutdown_timeout=settings.shutdown_grace_seconds / 2)
+    runner = web.AppRunner(create_app(collaborators, doors), shutdown_timeout=settings.shutdown_grace_seconds / 2)
     await runner.setup()
-    async with collaborators.catalogue.kept_fresh(), collaborators.feed.running():
+    async with doors.kept(), collaborators.catalogue.kept_fresh(), collaborators.feed.running():
         try:
             with closing(await _listen(runner, settings)) as listener:
                 port: int = listener.sockets[0].getsockname()[1]
@@ -41,6 +46,21 @@ async def serving(collaborators: Collaborators, settings: HttpSettings) -> Async
                     collaborators.drain()
         finally:
             await runner.cleanup()
+
+
+def _doors(collaborators: Collaborators, settings: HttpSettings) -> Doors:
+    """Raises InvalidSettings where the file of keys cannot be used."""
+    keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
+    if keys is None and not _is_loopback(settings.host):
+        events.emit(events.DOORS_OPEN, host=settings.host)
+    return Doors(keys, Pace(settings.rate_limit), collaborators.clock)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _listen(runner: web.AppRunner, settings: HttpSettings) -> asyncio.Server:

@@ -1,6 +1,9 @@
 """What the API needs to know."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
 
 from taskqueue.settings import AttemptSettings, BrokerSettings, ProcessSettings, RetentionSettings, StoreSettings
 
@@ -10,6 +13,12 @@ class HttpSettings(ProcessSettings):
 
     host: str = Field(default="127.0.0.1", description="address that the API listens on")
     port: int = Field(default=8080, ge=0, le=65_535, description="port that the API listens on")
+    api_keys_file: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = Field(
+        default=None, description="file of the keys that requests must come with; without it everybody may do all"
+    )
+    rate_limit: float = Field(
+        default=0, ge=0, le=1_000_000, description="requests a second of a key, or else of an address; 0 is no bound"
+    )
     max_streams: int = Field(
         default=1000, ge=0, le=100_000, description="clients that wait for tasks or listen to events at once"
     )

@@ -8,6 +8,8 @@ from taskqueue.errors import InvalidRequest
 from taskqueue.schema import FINAL
 from taskqueue_api import listing
 from taskqueue_api.acceptance import Accepted, accept, accept_all
+from taskqueue_api.access.doors import may
+from taskqueue_api.access.scopes import Scope
 from taskqueue_api.collaborators import COLLABORATORS
 from taskqueue_api.freshness import fresh_response
 from taskqueue_api.requests import idempotency_key, read_body, trace_of
@@ -22,9 +24,10 @@ LOOK_AGAIN: Final = {"Retry-After": "1"}
 async def submit(request: web.Request) -> web.Response:
     """`POST /tasks`: the task is on disk before the 202; then it goes its way to the broker.
 
-    Where the client would wait for the task's end, and it comes in time, the answer is the task.
+    Where the client would wait for the task's end, may read it, and it comes in time, the answer is the task.
     """
-    key, traceparent, wait = idempotency_key(request), trace_of(request), wanted_wait(request)
+    key, traceparent = idempotency_key(request), trace_of(request)
+    wait = wanted_wait(request) if may(request, Scope.READ) else 0
     body = await read_body(request)
     collaborators = request.app[COLLABORATORS]
     async with collaborators.bodies.holding(len(body)):

@@ -1,0 +1,1 @@
+"""Who may ask for what: keys with scopes, and how often each of them may ask."""
