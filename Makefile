@@ -4,7 +4,7 @@ PACKAGES := shared services/api services/worker services/migrate services/embedd
 LOCKS := dev build embedded api worker migrate bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format up down logs bench bench-quick lock clean
+.PHONY: help run test test-fast check format up down logs bench bench-quick faults lock clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench: .venv/ready .venv-run/ready .venv-bench/ready ## Measure ours and its pee
 bench-quick: .venv/ready .venv-run/ready .venv-bench/ready ## The same in 3 minutes at most, roughly, and shown only
 	$(BENCH) --plan quick $(ARGS)
 
+faults: .venv/ready ## Do harm to a stack of its own, and count what became of every task; ARGS="--seed 7 --minutes 3"
+	.venv/bin/python -m faults $(ARGS)
+
 # The first lock binds the others, so that everything is tested with what is shipped. One that stays the same keeps its
 # time, so that no environment is made anew for nothing.
 lock: .venv/ready ## Write the locks anew from the pyproject.toml files; UPGRADE=--upgrade takes the newest versions
@@ -67,7 +70,7 @@ lock: .venv/ready ## Write the locks anew from the pyproject.toml files; UPGRADE
 
 clean: ## Remove environments and caches; ./data stays
 	rm -rf .venv .venv-run .venv-bench benchmarks/results .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find shared services tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find shared services tests examples benchmarks faults -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An environment is made anew whenever its lock or a package's own description has changed.
 .venv/ready: REQUIREMENTS := requirements/dev.txt

@@ -11,8 +11,6 @@ from typing import Any, Final
 from sqlalchemy import Column, ColumnElement, CompoundSelect, Select, Subquery, desc, exists, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from taskqueue import events
-from taskqueue.errors import RowDamaged
 from taskqueue.schema import Task, TaskStatus
 from taskqueue.store import shown
 from taskqueue.store.tables import task_tags, tasks
@@ -164,10 +162,7 @@ async def _read(connection: AsyncConnection, found: Sequence[Position]) -> tuple
         for number, row in enumerate(map(rows.get, ids), start + 1):
             if row is None:
                 continue  # a tag that has outlived its task
-            try:
-                listed.append(shown.task(row))
-            except RowDamaged as error:  # the others are shown all the same
-                events.emit(events.ROW_DAMAGED, reason=str(error))
+            listed.append(shown.task(row))
             characters += shown.characters(row)
             if characters >= PAGE_CHARACTERS:
                 return listed, number

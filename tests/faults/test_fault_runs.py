@@ -1,0 +1,118 @@
+"""The fault runner on real systems: a short seed loses nothing; and where something is lost, it says so."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from faults.commands import run
+from faults.report import line
+from faults.rounds import Outcome, Rounds
+from faults.scene import Scene
+from faults.schedule import Fault, Round
+from faults.single import SingleProcess
+from tests.support.docker import require_docker
+
+ROOT = Path(__file__).parents[2]
+COUNTS = re.compile(r"(\d+) tasks accepted, (\d+) lost, (\d+) recorded twice, (\d+) run twice, (\d+) unexpected")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.timeout(300)
+def test_a_short_seed_on_one_process_loses_nothing() -> None:
+    """Killed, and with its database locked, embedded mode keeps its promise; and the report says so."""
+    _assert_nothing_lost(_faults("--system", "processes", "--seed", "4", "--only", "killed,database-locked"), faults=2)
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(600)
+def test_a_short_seed_on_the_compose_stack_loses_nothing() -> None:
+    """A worker killed, a broker without its disk, and messages many times over."""
+    require_docker()
+
+    _assert_nothing_lost(
+        _faults("--system", "compose", "--seed", "4", "--only", "worker-killed,rabbitmq-wiped,duplicates"),
+        faults=3,
+    )
+
+
+def test_where_docker_is_missing_the_runner_says_so_and_takes_processes(tmp_path: Path) -> None:
+    """It never fails for want of an engine."""
+    ended = _faults("--list", environment={"PATH": str(tmp_path)})
+
+    assert ended.returncode == 0
+    assert "No Docker engine answers" in ended.stdout
+    assert "three-migrates" in ended.stdout
+    assert "memory-alarm" not in ended.stdout
+
+
+def test_an_unknown_fault_is_refused_with_the_names_of_those_that_there_are() -> None:
+    """A slip must not pass for a run without losses."""
+    ended = _faults("--system", "processes", "--only", "no-such-fault")
+
+    assert ended.returncode == 1
+    assert "there is no fault no-such-fault; there are: killed, " in ended.stderr
+
+
+DELETE = "DELETE FROM tasks WHERE status = 'completed'"
+FORGE = """UPDATE tasks SET result = '{"output": -1}' WHERE status = 'completed'"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("sabotage", "counted"), [(DELETE, "lost"), (FORGE, "unexpected")])
+async def test_what_is_lost_or_wrong_in_a_real_run_is_found(sabotage: str, counted: str) -> None:
+    """Somebody deletes tasks, or forges results, behind the services' back: the round is not clean, and says so."""
+
+    @contextmanager
+    def happening(scene: Scene[SingleProcess]) -> Iterator[None]:
+        yield
+        script = (
+            f"import pysqlite3; c = pysqlite3.connect(r'{scene.system.database}'); c.execute({sabotage!r}); c.commit()"
+        )
+        run(sys.executable, "-c", script)
+
+    outcome = await _one_round(Fault("sabotage", happening))
+
+    assert not outcome.verdict.clean
+    assert getattr(outcome.verdict, counted)
+    assert "      ! " in line(outcome)
+
+
+async def _one_round(fault: Fault) -> Outcome:
+    system = SingleProcess([fault])
+    try:
+        system.up()
+        async with ClientSession() as session:
+            return await Rounds(system, session, per_second=20, quiet_within=3).play(Round(1, fault, 1, seed=7))
+    finally:
+        system.down()
+
+
+def _faults(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "faults", *arguments],
+        cwd=ROOT,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+
+
+def _assert_nothing_lost(ended: subprocess.CompletedProcess[str], faults: int) -> None:
+    told = ended.stdout + ended.stderr
+    assert ended.returncode == 0, told
+    assert f"{faults} faults on " in ended.stdout, told
+    found = COUNTS.search(ended.stdout)
+    assert found, told
+    accepted, lost, twice, _, unexpected = map(int, found.groups())
+    assert accepted > 50
+    assert (lost, twice, unexpected) == (0, 0, 0)
