@@ -128,9 +128,10 @@ class ComposeSystem:
         inspected: list[dict[str, Any]] = json.loads(run("docker", "inspect", *ids))
         return inspected
 
-    def compose(self, *arguments: str) -> str:
-        """What `docker compose` answers for this project."""
-        return run("docker", "compose", "--project-name", self._project, *arguments, environment=self._environment)
+    def compose(self, *arguments: str, given: str | None = None) -> str:
+        """What `docker compose` answers for this project; `given` is what it reads."""
+        command = ("docker", "compose", "--project-name", self._project, *arguments)
+        return run(*command, environment=self._environment, given=given)
 
 
 @contextmanager
@@ -171,10 +172,17 @@ def wait_until_ready(url: str) -> None:
     raise AssertionError(f"{url} was not ready within {READY_SECONDS} s")
 
 
-def run(*command: str, environment: Mapping[str, str] | None = None) -> str:
+def run(*command: str, environment: Mapping[str, str] | None = None, given: str | None = None) -> str:
     """What a command prints; AssertionError with its errors where it fails."""
     ended = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=COMPOSE_SECONDS, check=False
+        command,
+        cwd=ROOT,
+        env=environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=COMPOSE_SECONDS,
+        check=False,
     )
     assert ended.returncode == 0, f"{' '.join(command)}: {ended.stderr[-4000:]}"
     return ended.stdout
