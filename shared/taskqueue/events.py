@@ -57,6 +57,7 @@ SCHEDULE_STOPPED: Final = LogEvent("schedule_stopped", logging.ERROR, "a schedul
 FEED_FAILED: Final = LogEvent("feed_failed", logging.WARNING, "what becomes of tasks cannot be read; tried again")
 WORKER_LOST: Final = LogEvent("worker_lost", logging.ERROR, "tasks lost their worker once too often, and failed")
 MESSAGES_LOST: Final = LogEvent("messages_lost", logging.WARNING, "the broker no longer holds these tasks' messages")
+TASKS_RAISED: Final = LogEvent("tasks_raised", logging.INFO, "high tasks held normal ones back, which are high now")
 REMOVED_OLD: Final = LogEvent("removed_old", logging.INFO, "removed what is older than it is kept")
 RETENTION_FAILED: Final = LogEvent("retention_failed", logging.WARNING, "could not remove what is old; tries again")
 

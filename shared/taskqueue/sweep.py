@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from taskqueue import events
-from taskqueue.broker.contract import Broker
+from taskqueue.broker.contract import HIGH_IN_A_ROW, Broker
 from taskqueue.clock import Clock, milliseconds
 from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
 from taskqueue.errors import BrokerUnavailable, StoreError
 from taskqueue.retention import Retention
-from taskqueue.schema import PRIORITIES
+from taskqueue.schema import HIGH, PRIORITIES
 from taskqueue.store.doors.sweeping import Sweeping
 from taskqueue.store.tasks import TaskStore
 
@@ -24,6 +24,8 @@ SWEEP_LIMIT: Final = 500
 SEARCH_SECONDS: Final = 10.0
 SEARCH_SLACK_SECONDS: Final = 10.0
 """How much younger a delivered message must be than a queued one that did not come, for that one to count as lost."""
+RAISE_AFTER_SECONDS: Final = 10.0
+"""So long a normal task is queued before it may be raised: a short burst of high ones goes first as a whole."""
 
 
 @asynccontextmanager
@@ -44,10 +46,12 @@ async def dispatching(
 class DeliveryLog:
     """The youngest message that was delivered here, of each priority: the queue is in order within a priority.
 
-    So all that has the same priority and is much older is past; of the other priority it says nothing.
+    So all that has the same priority and is much older is past; of the other priority it says nothing. It
+    counts as well by how many the high ones are ahead of their share.
     """
 
     def __init__(self, clock: Clock) -> None:
+        self._ahead = 0
         self._youngest = dict.fromkeys(PRIORITIES, 0)
         self._clock = clock
 
@@ -57,8 +61,16 @@ class DeliveryLog:
 
     def note(self, dispatched_at: int, priority: int) -> None:
         """A message that was made at `dispatched_at` (ms) has been delivered. One from the future is not believed."""
+        high = priority >= HIGH
+        self._ahead = self._ahead + 1 if high else max(self._ahead - HIGH_IN_A_ROW, -HIGH_IN_A_ROW)
         if dispatched_at <= self._clock() and priority in self._youngest:
             self._youngest[priority] = max(self._youngest[priority], dispatched_at)
+
+    def take_arrears(self) -> int:
+        """How many more normal messages would have come here, had they had their share; each is told once."""
+        arrears = max(self._ahead, 0) // HIGH_IN_A_ROW
+        self._ahead -= arrears * HIGH_IN_A_ROW
+        return arrears
 
 
 class Sweep:
@@ -80,6 +92,7 @@ class Sweep:
             group.create_task(self._repeat(self._bring_due, SWEEP_SECONDS))
             group.create_task(self._repeat(self._find_lost, SEARCH_SECONDS))
             group.create_task(self._repeat(self._tick_schedules, SWEEP_SECONDS))
+            group.create_task(self._repeat(self._raise_held_back, SWEEP_SECONDS))
 
     async def _bring_due(self) -> None:
         while await self._bring_some() == SWEEP_LIMIT:
@@ -103,6 +116,13 @@ class Sweep:
             self._dispatcher.hand_over(ready)
         if made:
             events.emit(events.SCHEDULED, tasks=len(made))
+
+    async def _raise_held_back(self) -> None:
+        """A broker may hand out no normal message while high ones wait: what it owes them is raised to their line."""
+        arrears = self.deliveries.take_arrears()
+        made_before = self._clock() - milliseconds(RAISE_AFTER_SECONDS)
+        if arrears and (raised := await self._store.raise_held_back(made_before, arrears)):
+            events.emit(events.TASKS_RAISED, tasks=raised)
 
     async def _find_lost(self) -> None:
         now = self._clock()

@@ -60,6 +60,11 @@ async def _find_lost(store: TaskStore) -> None:
     await store.requeue_lost(made_before=START + 99_999_999)
 
 
+async def _raise(store: TaskStore) -> None:
+    await queued(store)
+    assert await store.raise_held_back(made_before=START + 99_999_999, limit=10)
+
+
 async def _read(store: TaskStore) -> None:
     await store.find("a")
     await store.running_by_worker()
@@ -88,7 +93,7 @@ async def _explain(store: TaskStore) -> None:
     assert await store.standing("a")
 
 
-USES = [_mark, _claim, _settle, _renew, _challenge, _sweep, _find_lost, _read, _order, _remove_old, _explain]
+USES = [_mark, _claim, _settle, _renew, _challenge, _sweep, _find_lost, _raise, _read, _order, _remove_old, _explain]
 
 
 @pytest.mark.parametrize("use", USES)

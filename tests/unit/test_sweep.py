@@ -22,7 +22,7 @@ from tests.support.doubles import AwayBroker, RefusingBroker
 from tests.support.eventually import eventually
 from tests.support.frozen_clock import START, FrozenClock
 from tests.support.inbox import Inbox
-from tests.support.stored import DISPATCH_LEASE, LEASE, claim, pending, queued, row
+from tests.support.stored import DISPATCH_LEASE, LEASE, claim, pending, queued, row, running
 
 MAX_ATTEMPTS = 1
 
@@ -228,6 +228,65 @@ async def test_a_lost_message_is_found_among_those_of_its_priority(
 
     assert row(database, "lost")["status"] == "pending"
     assert row(database, "waiting")["status"] == "queued"
+
+
+async def test_what_high_ones_hold_back_is_raised(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, inbox: Inbox
+) -> None:
+    """For every two high ones that came, the oldest normal one that has waited enough goes into their line, once."""
+    for number in range(5):
+        await queued(store, str(number), dispatched_at=START + number)
+    clock.advance(10.004)
+
+    async with _swept(store, memory_broker, clock) as sweeping:
+        for _ in range(5):
+            sweeping.deliveries.note(clock(), HIGH)
+        for _ in range(3):
+            await sweeping._raise_held_back()
+        await sweeping._bring_due()
+        async with memory_broker.subscribe(inbox, channels=1, prefetch_count=100):
+            deliveries = await inbox.expect(2)
+
+    messages = [TaskMessage.decode(each.body) for each in deliveries]
+    assert [(each.id, each.attempt, each.priority, each.dispatched_at) for each in messages] == [
+        ("0", 0, HIGH, clock()),
+        ("1", 0, HIGH, clock()),
+    ]
+    assert _count(database, "queued") == 5
+
+
+@pytest.mark.parametrize("delivered", [[], [HIGH], [HIGH, HIGH, NORMAL] * 20, [NORMAL] * 20, [NORMAL, HIGH, HIGH]])
+async def test_normal_ones_that_have_their_share_are_not_raised(
+    store: TaskStore, memory_broker: MemoryBroker, clock: FrozenClock, delivered: list[int]
+) -> None:
+    """However long they wait."""
+    await queued(store, dispatched_at=START)
+    clock.advance(3600)
+    sweeping = Sweep(store, memory_broker, Dispatcher(memory_broker, store, clock), clock, MAX_ATTEMPTS)
+
+    for priority in delivered:
+        sweeping.deliveries.note(clock(), priority)
+    await sweeping._raise_held_back()
+
+    assert not (await store.take_due(DISPATCH_LEASE, MAX_ATTEMPTS, 10)).ready
+
+
+async def test_neither_young_nor_high_nor_running_tasks_are_raised(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock
+) -> None:
+    """A short burst of high ones goes first as a whole."""
+    await running(store, "running")
+    await queued(store, "high", dispatched_at=START, priority=HIGH)
+    await queued(store, "young", dispatched_at=START + 1)
+    before = [row(database, task_id) for task_id in ("running", "high", "young")]
+    clock.advance(10)
+    sweeping = Sweep(store, memory_broker, Dispatcher(memory_broker, store, clock), clock, MAX_ATTEMPTS)
+
+    for _ in range(20):
+        sweeping.deliveries.note(clock(), HIGH)
+    await sweeping._raise_held_back()
+
+    assert [row(database, task_id) for task_id in ("running", "high", "young")] == before
 
 
 async def test_what_was_overtaken_is_found_while_the_broker_is_away(

@@ -3,8 +3,9 @@
 At least once: a confirmed message is delivered until it is acknowledged. Within a priority they come in order, but for
 those that come back. A broker that loses its disk may lose messages; the store is the truth and makes up for it.
 
-There are two priorities, and no more take effect (`docs/adr/0009`). High messages overtake normal ones that wait, and a
-normal one still has every third delivery among the high ones that came after it.
+There are two priorities, and no more take effect (`docs/adr/0009`). High messages overtake normal ones that wait. What
+share of the deliveries these have meanwhile is the broker's affair: a third at the memory broker and at RabbitMQ up to
+4.2, none at RabbitMQ from 4.3 on. `taskqueue.sweep` makes up for what is missing.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from taskqueue.schema import NORMAL
 QUEUE: Final = "tasks"
 DEAD_LETTER_QUEUE: Final = "tasks.dead"
 REASON_HEADER: Final = "x-reason"
+HIGH_IN_A_ROW: Final = 2
+"""So many high messages, then a normal one, while both wait: the share that normal ones are to have."""
 PUBLISH_TIMEOUT_SECONDS: Final = 5.0
 
 

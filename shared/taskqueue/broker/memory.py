@@ -10,31 +10,30 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from taskqueue.broker.contract import Receive
+from taskqueue.broker.contract import HIGH_IN_A_ROW, Receive
 from taskqueue.schema import HIGH, NORMAL
 
 CAPACITY: Final = 100_000
 CAPACITY_BYTES: Final = 64 * 1024 * 1024
 MAX_DEAD_LETTERS: Final = 1_000
 
-HIGH_IN_A_ROW: Final = 2
-"""So many messages of high priority, then one of normal priority, while both wait: as a quorum queue has it."""
-
 
 class MemoryBroker:
     """Keeps up to `capacity` messages; refuses more, as a full RabbitMQ queue with `reject-publish` does.
 
-    Of dead letters the last 1,000 are kept.
+    Of dead letters the last 1,000 are kept. With `high_in_a_row=sys.maxsize` it is strict, as RabbitMQ from 4.3 on.
     """
 
     connected = True
     away_since: int | None = None
 
-    def __init__(self, capacity: int = CAPACITY, capacity_bytes: int = CAPACITY_BYTES) -> None:
+    def __init__(
+        self, capacity: int = CAPACITY, capacity_bytes: int = CAPACITY_BYTES, *, high_in_a_row: int = HIGH_IN_A_ROW
+    ) -> None:
         self.dead_letters: deque[tuple[bytes, str]] = deque(maxlen=MAX_DEAD_LETTERS)
         self._capacity = capacity
         self._capacity_bytes = capacity_bytes
-        self._ready = _Ready()
+        self._ready = _Ready(high_in_a_row)
         self._channels: deque[_Channel] = deque()
 
     async def publish(self, bodies: Sequence[bytes], priority: int = NORMAL) -> Sequence[bool]:
@@ -106,7 +105,8 @@ class _Message:
 class _Ready:
     """The messages that wait: those of each priority in order, and of both their share."""
 
-    def __init__(self) -> None:
+    def __init__(self, high_in_a_row: int = HIGH_IN_A_ROW) -> None:
+        self._high_in_a_row = high_in_a_row
         self.size = 0
         self._high: deque[_Message] = deque()
         self._normal: deque[_Message] = deque()
@@ -124,7 +124,7 @@ class _Ready:
         self.size += len(message.body)
 
     def next(self) -> _Message:
-        favoured = self._high and (self._in_a_row < HIGH_IN_A_ROW or not self._normal)
+        favoured = self._high and (self._in_a_row < self._high_in_a_row or not self._normal)
         self._in_a_row = self._in_a_row + 1 if favoured else 0
         message = (self._high if favoured else self._normal).popleft()
         self.size -= len(message.body)

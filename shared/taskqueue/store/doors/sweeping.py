@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from taskqueue.schema import NORMAL, PRIORITIES
-from taskqueue.store import queueing, reads, schedules, sweeps
+from taskqueue.store import ageing, queueing, reads, schedules, sweeps
 from taskqueue.store.doors.door import Door
 
 REQUEUE_LIMIT: Final = 1_000
@@ -37,6 +37,13 @@ class Sweeping(Door):
         for priority in PRIORITIES:
             recalled += await self._requeue(priority, self._clock() + 1, limit - recalled)
         return recalled
+
+    async def raise_held_back(self, made_before: int, limit: int) -> int:
+        """Makes up to `limit` normal tasks high whose message was made before `made_before` (ms); answers how many."""
+        if not await self._read(lambda connection: reads.anything_queued(connection, NORMAL, made_before)):
+            return 0
+        held_back = ageing.HeldBack(made_before, self._clock(), min(limit, REQUEUE_LIMIT))
+        return await self._write(ageing.raise_held_back, held_back)
 
     async def tick_schedules(self, lease: int) -> Sequence[sweeps.Ready]:
         """Makes the tasks of schedules that are due; they are the caller's to dispatch for `lease` ms."""
