@@ -83,6 +83,41 @@ def test_of_large_data_the_member_is_told_and_soon() -> None:
     assert time.monotonic() - began < 0.5
 
 
+def test_of_large_data_many_are_told_soon() -> None:
+    """A schema with many members is not compiled anew for each of them, and for each client that has it wrong."""
+    kinds = {
+        f"d{i}": {"properties": {f"x{j}": {"type": "string", "minLength": j} for j in range(20)}} for i in range(60)
+    }
+    members = {f"m{i}": {"type": "string"} for i in range(400)}
+    check = _check({"$defs": kinds, "properties": members | {"z": {"type": "integer"}}, "required": ["z"]})
+    data: dict[str, Any] = dict.fromkeys(members, "x" * 30) | {"z": "one"}
+    began = time.monotonic()
+
+    for _ in range(50):
+        assert check.fault(data) == "data.z does not fit the schema of the action"
+
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("place", ["data", "data.a"])
+def test_what_fits_two_alternatives_where_one_is_allowed_is_told(place: str) -> None:
+    """As it may be with unions that overlap."""
+    union: dict[str, Any] = {"oneOf": [{}, {"not": {"type": "null"}}, {"type": "null"}]}
+    check = _check(union if place == "data" else {"properties": {"a": union}})
+
+    assert not check.fits({"a": 1})
+    assert check.fault({"a": 1}) == f"{place}: the value fits more than one of what it may be"
+
+
+def test_a_constant_that_holds_what_looks_like_a_pattern_stays_as_it_is() -> None:
+    """It is no schema."""
+    constant = {"pattern": "(?=a)"}
+    for keyword, value in (("const", constant), ("enum", [constant])):
+        check = _check({"properties": {"a": {keyword: value}}})
+        assert check.fits({"a": constant})
+        assert not check.fits({"a": {}})
+
+
 def test_a_sentence_has_an_end() -> None:
     """Names of members are the client's, and may be long."""
     assert len(RESIZE.fault(FITTING | {"x" * 5_000: 1})) == MAX_SENTENCE_CHARACTERS

@@ -1,6 +1,7 @@
 """Checking a task's data against the JSON Schema of its action: never over the network, never for long."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
@@ -11,6 +12,8 @@ EXPLAINED_BYTES: Final = 8 * 1024
 
 MAX_SENTENCE_CHARACTERS: Final = 300
 _VALUE: Final = "the value"
+_OF_MEMBERS: Final = ("properties", "$defs", "definitions")
+_AS_IT_IS: Final = ("const", "enum")
 
 
 class DataCheck:
@@ -39,13 +42,16 @@ class DataCheck:
 
     def _rough_fault(self, data: dict[str, Any]) -> str:
         """Names a member at most, by asking of each whether it fits."""
-        definitions = {"$defs": self._schema.get("$defs", {})}
-        for name, schema in self._schema.get("properties", {}).items():
-            if isinstance(schema, dict) and name in data:
-                member = data_check(definitions | schema)
-                if member is not None and not member.fits(data[name]):
+        if self._members is not None:
+            for name in self._schema.get("properties", {}):
+                if name in data and not self._members.fits({name: data[name]}):
                     return f"data.{name} does not fit the schema of the action"
         return "data does not fit the schema of the action"
+
+    @cached_property
+    def _members(self) -> "DataCheck | None":
+        """What the schema says of each member by itself. Compiled once: many clients may send what does not fit."""
+        return data_check({name: self._schema[name] for name in _OF_MEMBERS if name in self._schema})
 
 
 def data_check(schema: Mapping[str, Any] | None) -> DataCheck | None:
@@ -74,7 +80,7 @@ def _in_linear_time(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     return {
-        name: _in_linear_time(value)
+        name: value if name in _AS_IT_IS else _in_linear_time(value)
         for name, value in schema.items()
         if not (name == "pattern" and isinstance(value, str) and not _is_linear(value))
     }
@@ -104,8 +110,10 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _sentence_of_branches(place: Sequence[str | int], branches: Sequence[Sequence[ValidationError]]) -> str:
-    """Of alternatives that all failed: the one that came furthest, or else what each of them wanted."""
+    """Of alternatives: the one that came furthest, or else what each of them wanted; or that more than one fits."""
     faults = [branch[0] for branch in branches if branch]
+    if len(faults) < len(branches):
+        return f"{_path(place)}: {_VALUE} fits more than one of what it may be"
     furthest = max(faults, key=_how_far)
     if _how_far(furthest) > (len(place) - 1, False):
         return _sentence(furthest)
