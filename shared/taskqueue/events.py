@@ -23,6 +23,7 @@ class LogEvent:
 
 
 STARTED: Final = LogEvent("started", logging.INFO, "started")
+SETTING_UNKNOWN: Final = LogEvent("setting_unknown", logging.WARNING, "no service reads this variable: a slip?")
 STOPPING: Final = LogEvent("stopping", logging.INFO, "was asked to stop, and finishes what it began")
 STOPPED: Final = LogEvent("stopped", logging.INFO, "stopped")
 START_REFUSED: Final = LogEvent("start_refused", logging.ERROR, "refused to start")
@@ -54,6 +55,11 @@ SWEPT: Final = LogEvent("swept", logging.INFO, "tasks were due and are handed ou
 SWEEP_FAILED: Final = LogEvent("sweep_failed", logging.WARNING, "a sweep failed; the next one tries again")
 SCHEDULED: Final = LogEvent("scheduled", logging.INFO, "schedules made tasks")
 SCHEDULE_STOPPED: Final = LogEvent("schedule_stopped", logging.ERROR, "a schedule cannot be read, and stops")
+CATALOGUE_FAILED: Final = LogEvent(
+    "catalogue_failed",
+    logging.WARNING,
+    "what workers offer cannot be read; what was known holds, and it is tried again",
+)
 FEED_FAILED: Final = LogEvent("feed_failed", logging.WARNING, "what becomes of tasks cannot be read; tried again")
 WORKER_LOST: Final = LogEvent("worker_lost", logging.ERROR, "tasks lost their worker once too often, and failed")
 MESSAGES_LOST: Final = LogEvent("messages_lost", logging.WARNING, "the broker no longer holds these tasks' messages")

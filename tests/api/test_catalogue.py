@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taskqueue import events
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.clock import system_clock
 from taskqueue.dispatch import Dispatcher
@@ -182,6 +183,22 @@ async def test_while_the_roster_cannot_be_read_the_last_one_holds(api: Api) -> N
     change(api.database, "ALTER TABLE elsewhere RENAME TO workers")
     await _enter(api, "b", blur=WIDE)
     assert (await api.http.post({"action": "blur"})).status == 400
+
+
+async def test_a_catalogue_that_cannot_be_made_is_told_once_and_tried_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is that fails, and without an end of the rounds: the next one may go well."""
+    rounds = 0
+
+    async def fail() -> None:
+        nonlocal rounds
+        rounds += 1
+        raise RuntimeError("a fault of our own")
+
+    monkeypatch.setattr(api.collaborators.catalogue, "refresh", fail)
+    await eventually(lambda: rounds >= 3, what="three rounds")
+    assert len(api.reports(events.CATALOGUE_FAILED)) == 1
 
 
 async def test_a_post_does_not_ask_the_store_who_is_there(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,12 @@ It is read anew every few seconds, and made anew when the workers are others. Wh
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypedDict
 
 from pydantic_core import to_json
 
+from taskqueue import events
 from taskqueue.errors import InvalidRequest, StoreError
 from taskqueue.store.doors.enrolling import Enrolling
 from taskqueue.store.roster import LiveWorker
@@ -35,6 +36,7 @@ class Catalogue:
         self.actions: Sequence[KnownAction] = ()
         self._store = store
         self._heard_of: frozenset[tuple[str, int]] = frozenset()
+        self._failing = False
         self._by_schema: Mapping[bytes, DataCheck | None] = {}
         self._by_action: Mapping[str, Sequence[DataCheck]] = {}
 
@@ -79,8 +81,14 @@ class Catalogue:
                 await self._try_refresh()
 
     async def _try_refresh(self) -> None:
-        with suppress(StoreError):  # what was heard last holds; the next round asks again
+        try:
             await self.refresh()
+            self._failing = False
+        except Exception as error:  # noqa: BLE001 - whatever a worker publishes must not end the rounds
+            if not self._failing:
+                known = isinstance(error, StoreError)
+                events.emit(events.CATALOGUE_FAILED, reason=str(error), exc_info=None if known else error)
+            self._failing = True
 
     def _learn(self, workers: Sequence[LiveWorker]) -> None:
         """Makes the catalogue of these workers, the newest first."""
