@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from taskqueue import events
+from taskqueue.errors import StoreUnavailable
 from taskqueue.store import pages
 from taskqueue.store.pace import Pace
 from tests.api.conftest import Api
@@ -82,6 +84,57 @@ async def test_a_span_of_time_narrows_an_order(api: Api) -> None:
 
     assert answer.json == {"matched": 2}
     assert [_status(api, task_id) for task_id in ids] == ["pending", "cancelled", "cancelled", "pending"]
+
+
+@pytest.mark.parametrize(
+    ("order", "store_method", "status"), [("cancel", "cancel_all", "queued"), ("retry", "retry_all", "failed")]
+)
+async def test_an_order_that_is_cut_off_tells_how_far_it_came(
+    api: Api, monkeypatch: pytest.MonkeyPatch, order: str, store_method: str, status: str
+) -> None:
+    """500 where the database fails in the middle of it: so many are done, and the rest can be ordered again."""
+    for _ in range(5):
+        await _posted(api, "a", "x")
+    change(api.database, "UPDATE tasks SET status = ?", status)
+    carry_out, chunks = getattr(api.collaborators.store, store_method), 0
+
+    async def fail_the_third_time(orders: Any) -> Any:
+        nonlocal chunks
+        chunks += 1
+        if chunks == 3:
+            raise StoreUnavailable
+        return await carry_out(orders)
+
+    monkeypatch.setattr(Pace, "most", 1)
+    monkeypatch.setattr(Pace, "least", 1)
+    monkeypatch.setattr(api.collaborators.store, store_method, fail_the_third_time)
+
+    answer = await _order(api, order, {"tag": "x"})
+
+    assert (answer.status, answer.json) == (500, {"error": "database unavailable", "matched": 2})
+    assert [row[0] for row in rows(api.database, "SELECT status FROM tasks")].count(status) == 3
+    assert (await _order(api, order, {"tag": "x"})).json == {"matched": 3}
+    assert len(api.reports(events.REQUEST_FAILED)) == 1
+
+
+async def test_an_order_ends_with_the_api(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its next chunk: a stop does not wait for a million tasks, and does not cut the connection either."""
+    for _ in range(3):
+        await _posted(api, "a", "x")
+    cancel_all = api.collaborators.store.cancel_all
+
+    async def stop_meanwhile(orders: Any) -> Any:
+        api.collaborators.drain()
+        return await cancel_all(orders)
+
+    monkeypatch.setattr(Pace, "most", 1)
+    monkeypatch.setattr(Pace, "least", 1)
+    monkeypatch.setattr(api.collaborators.store, "cancel_all", stop_meanwhile)
+
+    answer = await _order(api, "cancel", {"tag": "x"})
+
+    expected = {"error": "the API is stopping: give the order again for the rest", "matched": 1}
+    assert (answer.status, answer.json, answer.headers["Retry-After"]) == (503, expected, "1")
 
 
 async def test_an_order_for_many_is_carried_out_in_chunks(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

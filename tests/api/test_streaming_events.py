@@ -9,7 +9,9 @@ import pytest
 
 from taskqueue import events, feed
 from taskqueue.clock import system_clock
+from taskqueue.errors import StoreUnavailable
 from taskqueue.schema import NO_OPTIONS, TaskPayload, TaskStatus
+from taskqueue.store.changes import Event
 from taskqueue.store.claims import Claimed
 from taskqueue.store.settling import Settlement
 from taskqueue.store.tasks import TaskStore, open_store
@@ -332,6 +334,92 @@ async def test_a_database_that_fails_ends_a_stream(api: Api, monkeypatch: pytest
     answer = await api.http.get("/events")
 
     assert answer.is_error(500, "query failed")
+
+
+async def test_a_database_that_fails_within_a_stream_ends_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client comes again with the last id that it has, and goes on: nothing is missing, nothing comes twice."""
+    for action in "abc":
+        await api.http.submitted(action)
+    monkeypatch.setattr(endpoint, "PAGE", 1)
+    read, asked = api.collaborators.store.changes_after, 0
+
+    async def fail_the_third_time(*arguments: Any) -> Sequence[Event]:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            raise StoreUnavailable
+        return await read(*arguments)
+
+    monkeypatch.setattr(api.collaborators.store, "changes_after", fail_the_third_time)
+    async with listening(_url(api, "/events"), Last_Event_ID="0") as stream:
+        told = await stream.rest()
+    async with listening(_url(api, "/events"), Last_Event_ID=str(told[-1].id)) as stream:
+        told.append(await _next(stream))
+
+    assert [each.data["action"] for each in told] == ["a", "b", "c"]
+    assert [report["reason"] for report in api.reports(events.REQUEST_FAILED)] == [str(StoreUnavailable())]
+
+
+async def test_a_fault_of_our_own_within_a_stream_ends_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No second answer is written into it."""
+    await api.http.submitted("a")
+
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("a fault of our own")
+
+    monkeypatch.setattr(api.collaborators.store, "changes_after", fail)
+    async with raw_connection(api.port) as connection:
+        await connection.send(b"GET /events?last_event_id=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        stream = await connection.rest()
+
+    assert stream.count(b"HTTP/1.1") == 1
+    assert stream.endswith(b"0\r\n\r\n")
+    assert len(api.reports(events.REQUEST_FAILED)) == 1
+
+
+async def test_a_feed_that_cannot_read_for_a_while_loses_nothing(api: Api) -> None:
+    """A stream that is open goes on when the database is there again."""
+    async with listening(_url(api, "/events")) as stream:
+        await _taken(api, 1)
+        change(api.database, "ALTER TABLE changes RENAME TO away")
+        await eventually(lambda: api.reports(events.FEED_FAILED), what="a feed that fails")
+        change(api.database, "ALTER TABLE away RENAME TO changes")
+        task_id = await api.http.submitted("a")
+
+        assert (await _next(stream)).data["id"] == task_id
+
+
+async def test_who_comes_again_after_what_it_missed_was_forgotten_is_told_so(api: Api, worker: TaskStore) -> None:
+    """Of all tasks by an event of its own, before what is still known; who missed nothing is not."""
+    for action in "abc":
+        await api.http.submitted(action)
+    change(api.database, "DELETE FROM changes WHERE seq <= 2")
+
+    async with listening(_url(api, "/events"), Last_Event_ID="1") as stream:
+        gap, event = await _next(stream), await _next(stream)
+    async with listening(_url(api, "/events"), Last_Event_ID="2") as stream:
+        only = await _next(stream)
+
+    assert (gap.id, gap.name, gap.data) == (2, "gap", {"after": 1, "before": 3})
+    assert (event.id, event.name, event.data["action"]) == (3, "task", "c")
+    assert (only.id, only.name) == (3, "task")
+
+
+async def test_who_follows_one_task_and_missed_what_was_forgotten_is_told_how_it_stands(
+    api: Api, worker: TaskStore
+) -> None:
+    """As at the beginning."""
+    task_id = await api.http.submitted("a")
+    await _finished(api, worker, "b")
+    claimed = await _claim(api, worker, task_id)
+    change(api.database, "DELETE FROM changes WHERE seq <= 3")
+
+    async with listening(_url(api, f"/tasks/{task_id}/events"), Last_Event_ID="1") as stream:
+        told = [await _next(stream)]
+        await worker.settle(_settlement(claimed, TaskStatus.COMPLETED))
+        told += await stream.rest()
+
+    assert [(each.name, each.status) for each in told] == [("task", "running"), ("task", "completed")]
 
 
 def _url(api: Api, path: str) -> str:

@@ -16,6 +16,7 @@ class Told:
 
     id: int
     data: dict[str, Any]
+    name: str = "task"
 
     @property
     def status(self) -> str:
@@ -60,8 +61,8 @@ class Events:
         self.retry = fields.get("retry", self.retry)
         if "data" not in fields:
             return None
-        assert fields["event"] == "task"
-        return Told(int(self.last_id), json.loads(fields["data"]))
+        assert fields["event"] in ("task", "gap")
+        return Told(int(self.last_id), json.loads(fields["data"]), fields["event"])
 
 
 @asynccontextmanager

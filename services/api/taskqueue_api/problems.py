@@ -30,7 +30,8 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         return error_response(str(error), 400)
     except StoreError as error:
         events.emit(events.REQUEST_FAILED, reason=str(error))
-        return error_response(_store_sentence(request, error), 500)
+        submitting = request.method == hdrs.METH_POST and request.path in _SUBMITTING
+        return error_response("failed to queue task" if submitting else store_sentence(error), 500)
     except web.HTTPException as error:
         return answer_http_exception(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the client must not see it
@@ -38,9 +39,8 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         return error_response("internal error", 500)
 
 
-def _store_sentence(request: web.Request, error: StoreError) -> str:
-    if request.method == hdrs.METH_POST and request.path in _SUBMITTING:
-        return "failed to queue task"
+def store_sentence(error: StoreError) -> str:
+    """What the client reads of a store that failed."""
     return "database unavailable" if isinstance(error, StoreUnavailable) else "query failed"
 
 

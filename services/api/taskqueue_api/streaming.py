@@ -8,7 +8,8 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 from pydantic_core import from_json, to_json
 
-from taskqueue.errors import InvalidRequest
+from taskqueue import events
+from taskqueue.errors import InvalidRequest, StoreError
 from taskqueue.schema import TaskStatus
 from taskqueue.store.changes import Event
 from taskqueue.store.reads import Glance
@@ -62,6 +63,10 @@ class EventStream:
         for first in range(0, len(texts), EVENTS_AT_ONCE):
             await self._write(b"".join(texts[first : first + EVENTS_AT_ONCE]))
 
+    async def tell_of_gap(self, last: int, oldest: int) -> None:
+        """Says that of what came after the change `last`, nothing before the change `oldest` is kept any more."""
+        await self._write(b'id: %d\nevent: gap\ndata: {"after":%d,"before":%d}\n\n' % (oldest - 1, last, oldest))
+
     async def beat(self) -> None:
         """Shows the client, and whatever is between us, that the stream is alive."""
         await self._write(_HEARTBEAT)
@@ -84,13 +89,21 @@ class EventStream:
 
 @contextmanager
 def event_stream(request: web.Request) -> Iterator[EventStream]:
-    """A stream to the client, which may go at any time: the block then ends, and that is all."""
+    """A stream to the client, which may go at any time: the block then ends, and that is all.
+
+    What fails after the stream has begun ends it, too, since it is too late for another answer: the client comes again.
+    """
     stream = EventStream(request)
     at_stop = request.app[COLLABORATORS].at_stop
     at_stop.add(stream.hurry)
     try:
         with suppress(ConnectionError):
             yield stream
+    except Exception as error:
+        if not stream.response.prepared:
+            raise
+        known = isinstance(error, StoreError)
+        events.emit(events.REQUEST_FAILED, reason=str(error), exc_info=None if known else error)
     finally:
         at_stop.discard(stream.hurry)
 

@@ -59,6 +59,9 @@ def after(seq: int, limit: int, *, until: int | None = None, task_id: str | None
     return query if task_id is None else query.where(changes.c.task_id == task_id)
 
 
+OLDEST: Final = select(func.min(changes.c.seq))
+"""The query for the place of the oldest change that is kept."""
+
 NEWEST: Final = select(func.coalesce(func.max(changes.c.seq), 0))
 """The query for the place of the newest change."""
 

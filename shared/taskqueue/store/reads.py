@@ -54,6 +54,12 @@ async def newest_change(connection: AsyncConnection) -> int:
     return int((await connection.execute(changes.NEWEST)).scalar_one())
 
 
+async def oldest_change(connection: AsyncConnection) -> int | None:
+    """The place of the oldest change that is kept; None where there is none."""
+    oldest: int | None = (await connection.execute(changes.OLDEST)).scalar_one()
+    return oldest
+
+
 async def changes_after(
     connection: AsyncConnection, seq: int, until: int, limit: int, task_id: str | None
 ) -> Sequence[changes.Event]:

@@ -1,6 +1,6 @@
 """Orders for many tasks at once, worked through in chunks that nobody else has to wait for.
 
-A chunk is one commit. An order that is cut off has been carried out in part, and may be given again.
+A chunk is one commit. An order that is cut off has been carried out in part, says how far, and may be given again.
 """
 
 import time
@@ -10,6 +10,8 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
+from taskqueue import events
+from taskqueue.errors import StoreError
 from taskqueue.schema import FINAL, TaskStatus
 from taskqueue.store.orders import Cancelled, Order
 from taskqueue.store.pace import Pace
@@ -17,6 +19,7 @@ from taskqueue.store.pages import Position, Wanted
 from taskqueue.store.sweeps import Ready
 from taskqueue_api import filters
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
+from taskqueue_api.problems import store_sentence
 from taskqueue_api.requests import read_body
 from taskqueue_api.responses import json_response
 
@@ -34,9 +37,12 @@ async def cancel(request: web.Request) -> web.Response:
     collaborators = request.app[COLLABORATORS]
     wanted = filters.parse(await read_body(request))
     at_once, requested = 0, 0
-    async for answer in _each(collaborators, wanted, UNFINISHED, collaborators.store.cancel_all):
-        at_once += answer is Cancelled.AT_ONCE
-        requested += answer is Cancelled.REQUESTED
+    try:
+        async for answer in _each(collaborators, wanted, UNFINISHED, collaborators.store.cancel_all):
+            at_once += answer is Cancelled.AT_ONCE
+            requested += answer is Cancelled.REQUESTED
+    except (StoreError, _Stopping) as error:
+        return _cut_off(error, at_once + requested)
     return json_response({"matched": at_once + requested}, 202 if requested else 200)
 
 
@@ -45,9 +51,25 @@ async def retry(request: web.Request) -> web.Response:
     collaborators = request.app[COLLABORATORS]
     wanted = filters.parse(await read_body(request))
     matched = 0
-    async for answer in _each(collaborators, wanted, TO_RETRY, collaborators.store.retry_all):
-        matched += isinstance(answer, Ready)
+    try:
+        async for answer in _each(collaborators, wanted, TO_RETRY, collaborators.store.retry_all):
+            matched += isinstance(answer, Ready)
+    except (StoreError, _Stopping) as error:
+        return _cut_off(error, matched)
     return json_response({"matched": matched})
+
+
+class _Stopping(Exception):
+    """The API stops, and the next one may be asked for the rest."""
+
+
+def _cut_off(error: StoreError | _Stopping, matched: int) -> web.Response:
+    """An error that also says for how many tasks the order has been carried out."""
+    if isinstance(error, _Stopping):
+        stopping = {"error": "the API is stopping: give the order again for the rest", "matched": matched}
+        return json_response(stopping, 503, {"Retry-After": "1"})
+    events.emit(events.REQUEST_FAILED, reason=str(error))
+    return json_response({"error": store_sentence(error), "matched": matched}, 500)
 
 
 async def _each(
@@ -61,6 +83,8 @@ async def _each(
     pace = Pace(CHUNK_SECONDS)
     after: Position | None = None
     while among:
+        if collaborators.draining:
+            raise _Stopping
         stretch = await collaborators.store.stretch(replace(wanted, statuses=among), pace.rows, after)
         now = collaborators.clock()
         begun = time.perf_counter()

@@ -6,8 +6,6 @@ from typing import Final
 
 from aiohttp import web
 
-from taskqueue import events
-from taskqueue.errors import StoreError
 from taskqueue.feed import Subscription
 from taskqueue.schema import FINAL
 from taskqueue.store.changes import Event
@@ -39,7 +37,7 @@ async def of_task(request: web.Request) -> web.StreamResponse:
             if heard.ended:
                 return _no_place()
             now, over = glance.event.seq, glance.event.change.status in FINAL
-            if last is None or not now - MAX_BEHIND <= last <= now:
+            if last is None or not now - MAX_BEHIND <= last <= now or await _gap_after(collaborators, last):
                 past, position = [told_at_a_glance(glance)], now
             else:
                 missed = await collaborators.store.changes_after(last, now, MAX_BEHIND, task_id)
@@ -63,13 +61,19 @@ async def of_all(request: web.Request) -> web.StreamResponse:
             return _no_place()
         newest = await collaborators.store.newest_change()
         position = newest if last is None else min(last, newest)
+        oldest = await _gap_after(collaborators, position)
         with event_stream(request) as stream:
-            try:
-                await stream.open(position)
-                await _send_all(stream, request, position, wants)
-            except StoreError as error:  # too late for another answer: the client comes again, and goes on
-                events.emit(events.REQUEST_FAILED, reason=str(error))
+            await stream.open(position)
+            if oldest is not None:
+                await stream.tell_of_gap(position, oldest)
+            await _send_all(stream, request, position, wants)
         return stream.response
+
+
+async def _gap_after(collaborators: Collaborators, position: int) -> int | None:
+    """The oldest change that is kept, where others that came after `position` are not; else None."""
+    oldest = await collaborators.store.oldest_change()
+    return oldest if oldest is not None and position < oldest - 1 else None
 
 
 async def _send_all(stream: EventStream, request: web.Request, position: int, wants: Wants) -> None:

@@ -19,6 +19,10 @@ class Listening(Door):
         """The place of the newest change; 0 where there is none."""
         return await self._read(reads.newest_change)
 
+    async def oldest_change(self) -> int | None:
+        """The place of the oldest change that is kept; None where there is none."""
+        return await self._read(reads.oldest_change)
+
     async def changes_after(
         self, seq: int, until: int, limit: int, task_id: str | None = None
     ) -> Sequence[changes.Event]:
