@@ -10,6 +10,7 @@ from taskqueue import events
 from taskqueue.errors import StartRefused
 from taskqueue.events import configure_logging
 from taskqueue.settings import LogSettings, load
+from taskqueue.variables import warn_of_unknown
 
 EXIT_CRASHED: Final = 1
 EXIT_KILLED_BY_SECOND_SIGNAL: Final = 130
@@ -34,6 +35,7 @@ def run_service(
     except StartRefused as error:
         return refuse(error)
     configure_logging(loaded.log_level, loaded.log_format)
+    warn_of_unknown(os.environ)
     return run(lambda stop: main(loaded, stop))
 
 

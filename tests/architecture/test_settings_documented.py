@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from taskqueue.settings import PREFIX, Settings
+from taskqueue.variables import SETTINGS
 from taskqueue_api.settings import ApiSettings
 from taskqueue_embedded.settings import EmbeddedSettings
 from taskqueue_migrate.settings import MigrateSettings
@@ -51,3 +52,8 @@ def test_nothing_is_documented_that_no_service_reads() -> None:
     documented = {line.split("`")[1] for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")}
 
     assert {f"{PREFIX}{name.upper()}" for name in NAMES} == documented
+
+
+def test_every_setting_is_known_to_all_services() -> None:
+    """Or a service would warn of a variable that another one reads: `taskqueue.variables` names all of them."""
+    assert set(NAMES) <= SETTINGS

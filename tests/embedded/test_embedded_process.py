@@ -61,6 +61,16 @@ async def test_a_fresh_folder_is_all_it_needs(start_service: StartService, datab
     assert _count(database, "completed") == 1
 
 
+async def test_a_variable_that_nobody_reads_is_told_of(start_service: StartService, database: Path) -> None:
+    """With the one that may be meant; the service starts all the same."""
+    service = _start(start_service, database, TASK_TIMEOUT="3")
+
+    warning = await service.reported(events.SETTING_UNKNOWN)
+    await service.url()
+
+    assert (warning["variable"], warning["nearest"]) == ("TASKQUEUE_TASK_TIMEOUT", "TASKQUEUE_TASK_TIMEOUT_SECONDS")
+
+
 async def test_its_worker_is_listed_and_data_are_checked_against_its_actions(
     start_service: StartService, database: Path, user_actions: UserActions
 ) -> None:
