@@ -70,6 +70,7 @@ async def _read(store: TaskStore) -> None:
     await store.running_by_worker()
     await store.holder_of("key")
     await store.page()
+    await store.waiting(10)
 
 
 async def _order(store: TaskStore) -> None:

@@ -53,6 +53,11 @@ class Service:
         return entry
 
     @property
+    def pid(self) -> int:
+        """Its id, for looking at it from outside."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None

@@ -25,17 +25,22 @@ class Accepted:
 async def accept(
     collaborators: Collaborators, body: bytes, *, key: str | None = None, traceparent: str | None = None
 ) -> Accepted:
-    """The task that `body` asks for. Raises InvalidRequest, or HTTPUnprocessableEntity for a key of another body."""
+    """The task that `body` asks for.
+
+    Raises InvalidRequest, HTTPUnprocessableEntity for a key of another body, HTTPServiceUnavailable beyond the bound.
+    """
     if key is None:
         new = _new_task(collaborators, TaskRequest.parse(body), traceparent)
-        await collaborators.store.add(*new)
+        async with collaborators.backlog.room_for(1):
+            await collaborators.store.add(*new)
         return _send_off(collaborators, new, len(body))
     fingerprint = sha256(body).hexdigest()
     # Before the body is read: what was accepted once stays so, also where its times have passed since.
     known = await collaborators.store.holder_of(key)
     if known is None:
         new = _new_task(collaborators, TaskRequest.parse(body), traceparent)
-        known = await collaborators.store.add_once(*new, key=key, fingerprint=fingerprint)
+        async with collaborators.backlog.room_for(1):
+            known = await collaborators.store.add_once(*new, key=key, fingerprint=fingerprint)
         if known is None:
             return _send_off(collaborators, new, len(body))
     return _replay(known, fingerprint)
@@ -44,12 +49,16 @@ async def accept(
 async def accept_all(
     collaborators: Collaborators, body: bytes, *, traceparent: str | None = None
 ) -> Sequence[Accepted]:
-    """The tasks that `body` asks for, in its order: all of them, or none. Raises InvalidRequest."""
+    """The tasks that `body` asks for, in its order: all of them, or none.
+
+    Raises InvalidRequest, or HTTPServiceUnavailable where too many wait.
+    """
     new = []
     for index, request in enumerate(parse_batch(body)):
         with in_batch(index):
             new.append(_new_task(collaborators, request, traceparent))
-    await collaborators.store.add_all(new)
+    async with collaborators.backlog.room_for(len(new)):
+        await collaborators.store.add_all(new)
     return [_send_off(collaborators, each, len(body) // len(new)) for each in new]
 
 

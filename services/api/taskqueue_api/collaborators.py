@@ -11,6 +11,7 @@ from taskqueue.clock import Clock, milliseconds
 from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
 from taskqueue.feed import Feed
 from taskqueue.store.tasks import TaskStore
+from taskqueue_api.backlog import Backlog
 from taskqueue_api.budget import ByteBudget, Seats
 from taskqueue_api.catalogue import Catalogue
 
@@ -40,11 +41,13 @@ class Collaborators:
     catalogue: Catalogue = field(init=False)
     at_stop: set[Callable[[], None]] = field(default_factory=set)
     feed: Feed = field(init=False)
+    backlog: Backlog = field(init=False)
 
     def __post_init__(self) -> None:
-        """Catalogue and feed are of this store."""
+        """Catalogue, feed and backlog are of this store."""
         self.catalogue = Catalogue(self.store)
         self.feed = Feed(self.store)
+        self.backlog = Backlog(self.store.waiting)
 
     def first_due(self, now: int) -> int:
         """When a task that may begin at `now` (ms) is due, unless it is dispatched before: after a dispatcher's lease.

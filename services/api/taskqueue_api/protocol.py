@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 from aiohttp import web
 
+from taskqueue_api.connections import Connections
 from taskqueue_api.problems import answer_http_exception
 from taskqueue_api.requests import NOT_HTTP
 
@@ -19,16 +20,28 @@ _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Protocol(web.RequestHandler):
     """One connection. Whatever comes over it gets the same form of error, the same headers and a line in the log."""
 
-    __slots__ = ("farewells",)
+    __slots__ = ("_connections", "farewells")
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, server: web.Server, connections: Connections, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._connections = connections
         self.farewells: set[Callable[[], None]] = set()
         """What to do when the client is gone; see `when_client_leaves`."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is asked on it just now; also while its client is slow over its headers."""
+        return not self._request_in_progress and not self._messages
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has come, and perhaps another one goes for it."""
+        super().connection_made(transport)
+        self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client is gone: whoever waits on its behalf need not wait on."""
         super().connection_lost(exc)
+        self._connections.closed(self)
         for act in list(self.farewells):
             act()
 
@@ -37,6 +50,7 @@ class Protocol(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Sends the answer. An exception here never met our middlewares: that of an unknown Expect header."""
         answer = answer_http_exception(resp) if isinstance(resp, web.HTTPException) else resp
+        self._connections.spoke(self)
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 return await super().finish_response(request, answer, start_time)

@@ -17,6 +17,7 @@ from taskqueue_api.access.pace import Pace
 from taskqueue_api.access_log import AccessLog
 from taskqueue_api.app import create_app
 from taskqueue_api.collaborators import Collaborators
+from taskqueue_api.connections import Connections, affordable, at_once, open_files, raise_open_files
 from taskqueue_api.protocol import Protocol
 from taskqueue_api.settings import HttpSettings
 
@@ -31,11 +32,12 @@ LINGERING_SECONDS: Final = 5.0
 async def serving(collaborators: Collaborators, settings: HttpSettings) -> AsyncIterator[int]:
     """Serves the API for as long as the block runs, on the port that it answers; requests in flight are finished."""
     collaborators.listeners.number = settings.max_streams
+    collaborators.backlog.most = settings.max_waiting
     doors = _doors(collaborators, settings)
     # aiohttp waits twice: once for requests to end, once for them to be cancelled.
     runner = web.AppRunner(create_app(collaborators, doors), shutdown_timeout=settings.shutdown_grace_seconds / 2)
     await runner.setup()
-    async with doors.kept(), collaborators.catalogue.kept_fresh(), collaborators.feed.running():
+    async with doors.kept(), _kept_fresh(collaborators):
         try:
             with closing(await _listen(runner, settings)) as listener:
                 port: int = listener.sockets[0].getsockname()[1]
@@ -46,6 +48,16 @@ async def serving(collaborators: Collaborators, settings: HttpSettings) -> Async
                     collaborators.drain()
         finally:
             await runner.cleanup()
+
+
+@asynccontextmanager
+async def _kept_fresh(collaborators: Collaborators) -> AsyncIterator[None]:
+    async with (
+        collaborators.catalogue.kept_fresh(),
+        collaborators.feed.running(),
+        collaborators.backlog.kept_fresh(),
+    ):
+        yield
 
 
 def _doors(collaborators: Collaborators, settings: HttpSettings) -> Doors:
@@ -65,9 +77,11 @@ def _is_loopback(host: str) -> bool:
 
 async def _listen(runner: web.AppRunner, settings: HttpSettings) -> asyncio.Server:
     loop = asyncio.get_running_loop()
+    files = open_files()
     connect = partial(
         Protocol,
         cast("web.Server", runner.server),
+        Connections(affordable(settings.max_connections, files)),
         loop=loop,
         access_log_class=AccessLog,
         keepalive_timeout=IDLE_TIMEOUT_SECONDS,
@@ -75,12 +89,13 @@ async def _listen(runner: web.AppRunner, settings: HttpSettings) -> asyncio.Serv
         auto_decompress=False,
     )
     try:
-        return await loop.create_server(connect, settings.host, settings.port, backlog=1024)
+        return await loop.create_server(connect, settings.host, settings.port, backlog=at_once(files))
     except OSError as error:
         raise AddressUnusable(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from error
 
 
 async def serve(collaborators: Collaborators, settings: HttpSettings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set."""
+    raise_open_files(settings.max_connections)
     async with serving(collaborators, settings):
         await stop.wait()

@@ -19,6 +19,12 @@ class HttpSettings(ProcessSettings):
     rate_limit: float = Field(
         default=0, ge=0, le=1_000_000, description="requests a second of a key, or else of an address; 0 is no bound"
     )
+    max_waiting: int = Field(
+        default=0, ge=0, description="tasks that may be pending and queued; beyond it POST answers 503; 0 is no bound"
+    )
+    max_connections: int = Field(
+        default=5000, ge=1, le=1_000_000, description="connections at once; beyond it the idlest one is closed"
+    )
     max_streams: int = Field(
         default=1000, ge=0, le=100_000, description="clients that wait for tasks or listen to events at once"
     )

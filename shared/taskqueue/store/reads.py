@@ -80,6 +80,12 @@ async def anything_due(connection: AsyncConnection, now: int) -> bool:
     return (await connection.execute(select(tasks.c.id).where(tasks.c.due_at <= now).limit(1))).first() is not None
 
 
+async def waiting(connection: AsyncConnection, limit: int) -> int:
+    """How many tasks are pending or queued, counted up to `limit`."""
+    found = select(tasks.c.accepted_at).where(tasks.c.status.in_((TaskStatus.PENDING, TaskStatus.QUEUED))).limit(limit)
+    return int((await connection.execute(select(func.count()).select_from(found.subquery()))).scalar_one())
+
+
 async def anything_queued(connection: AsyncConnection, priority: int, made_before: int) -> bool:
     """Whether the message of a queued task of this priority was made before this instant (ms)."""
     queued = select(tasks.c.id).where(tasks.c.priority == priority, tasks.c.queued_at < made_before)

@@ -69,7 +69,8 @@ async def run_now(request: web.Request) -> web.Response:
         return _not_found()
     now = collaborators.clock()
     payload, options = schedule.payload(created_at=now // 1000), schedule.base_options()
-    await collaborators.store.add(payload, collaborators.first_due(now), options, schedule_id=schedule.id)
+    async with collaborators.backlog.room_for(1):
+        await collaborators.store.add(payload, collaborators.first_due(now), options, schedule_id=schedule.id)
     collaborators.dispatcher.hand_over(Ready(payload, attempt=0, priority=options.priority))
     answer = {"id": payload.id, "status": TaskStatus.QUEUED}
     return json_response(answer, status=202, headers={"Location": f"/tasks/{payload.id}"})

@@ -23,6 +23,10 @@ class Reading(Door):
         """The ids of the newest of the tasks that are wanted, newest first, from `after` on; see `pages`."""
         return await self._read(lambda connection: pages.stretch(connection, wanted, limit, after))
 
+    async def waiting(self, limit: int) -> int:
+        """How many tasks are pending or queued, counted up to `limit`."""
+        return await self._read(lambda connection: reads.waiting(connection, limit))
+
     async def standing(self, task_id: str) -> Standing | None:
         """Where a task stands, and among what, if it is known."""
         return await self._read(lambda connection: standing(connection, task_id, self._clock()))
