@@ -16,6 +16,7 @@ from taskqueue.store.settling import Settlement
 from taskqueue.store.tasks import TaskStore
 from taskqueue.store.under_way import Lease
 from tests.support.builders import a_payload
+from tests.support.database import write_locked
 from tests.support.frozen_clock import START, FrozenClock
 from tests.support.stored import CHALLENGE, DISPATCH_LEASE, LEASE, claim, final, pending, queued, row, running
 
@@ -280,6 +281,21 @@ async def test_of_two_processes_that_claim_at_once_one_wins(store: TaskStore, ot
 
     for one, two in zip(answers[::2], answers[1::2], strict=True):
         assert sorted([isinstance(one, Claimed), isinstance(two, Claimed)]) == [False, True]
+
+
+@pytest.mark.parametrize(("begin", "left"), [(queued, LEASE), (running, CHALLENGE)])
+async def test_a_claim_that_had_to_wait_gives_its_whole_time(
+    store: TaskStore, database: Path, clock: FrozenClock, begin: Callable[[TaskStore], Awaitable[object]], left: int
+) -> None:
+    """For the lock, or while its process stood still: a lease, and a challenge, begin when they are on disk."""
+    await begin(store)
+    with write_locked(database):
+        claiming = asyncio.create_task(claim(store, a_payload("a")))
+        await asyncio.sleep(0)  # by then it has been asked for
+        clock.advance(10)
+    await claiming
+
+    assert row(database, "a")["due_at"] == clock() + left
 
 
 async def test_a_later_attempt_counts_on(store: TaskStore, database: Path) -> None:

@@ -23,3 +23,19 @@ async def test_what_is_delivered_makes_room() -> None:
             assert list(await broker.publish([body])) == [True]
             await eventually(lambda: received)
             await received.pop().ack()
+
+
+async def test_what_a_consumer_leaves_comes_again_in_its_order() -> None:
+    """As if it had never been delivered."""
+    broker = MemoryBroker()
+    bodies = [bytes([number]) for number in range(20)]
+    await broker.publish(bodies)
+
+    assert [await _leave_unsettled(broker, 20) for _ in range(2)] == [bodies, bodies]
+
+
+async def _leave_unsettled(broker: MemoryBroker, count: int) -> list[bytes]:
+    received: list[Delivery] = []
+    async with broker.subscribe(received.append, channels=1, prefetch_count=count):
+        await eventually(lambda: len(received) == count)
+    return [delivery.body for delivery in received]

@@ -58,16 +58,16 @@ class RunningAttempts:
         self._clock = clock
         self._lease = lease
         self._name = name
-        self._running: set[Running] = set()
+        self._running: dict[Running, None] = {}  # and no set, so that they are walked in the order of their beginning
 
     @contextmanager
     def including(self, running: Running) -> Iterator[None]:
         """Renews the lease of `running`, and watches over it, for as long as the block runs."""
-        self._running.add(running)
+        self._running[running] = None
         try:
             yield
         finally:
-            self._running.discard(running)
+            del self._running[running]
 
     def interrupt_all(self, reason: Interruption) -> None:
         """Interrupts every attempt."""

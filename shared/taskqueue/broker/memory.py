@@ -56,7 +56,7 @@ class MemoryBroker:
         finally:
             await subscription.stop()
             for channel in opened:
-                for delivery in list(channel.unsettled):
+                for delivery in reversed(list(channel.unsettled)):  # so that the first is at the head again
                     await delivery.release()
 
     async def ready_count(self) -> int:
@@ -176,10 +176,10 @@ class MemoryDelivery:
 
 
 class _Channel:
-    """One consumer, and the deliveries that it has not settled."""
+    """One consumer, and the deliveries that it has not settled, in their order."""
 
     def __init__(self, receive: Receive, prefetch_count: int) -> None:
-        self.unsettled: set[MemoryDelivery] = set()
+        self.unsettled: dict[MemoryDelivery, None] = {}
         self._receive = receive
         self._prefetch_count = prefetch_count
 
@@ -188,11 +188,11 @@ class _Channel:
         return len(self.unsettled) >= self._prefetch_count
 
     def take(self, delivery: MemoryDelivery) -> None:
-        self.unsettled.add(delivery)
+        self.unsettled[delivery] = None
         self._receive(delivery)
 
     def settle(self, delivery: MemoryDelivery) -> bool:
         if delivery not in self.unsettled:
             return False
-        self.unsettled.remove(delivery)
+        del self.unsettled[delivery]
         return True

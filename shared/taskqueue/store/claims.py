@@ -17,19 +17,18 @@ from taskqueue.store.tables import status_of_row, tasks
 
 @dataclass(frozen=True)
 class Claim:
-    """A worker's wish to begin, at `now`, the attempt that follows `attempt`. Instants in ms, `accepted_at` in µs.
+    """A worker's wish to begin the attempt that follows `attempt`, under a lease of so many ms. `accepted_at` is in µs.
 
     Where that attempt is already running, the message was delivered twice, and its first worker may be dead: that
-    worker then has until `challenge_until` to renew its lease. `timeout` (ms) and `max_attempts` are the action's, for
-    a task that does not say. A task that was `recorded` once, and is not there, was deleted.
+    worker then has `challenge` ms to renew its lease. `timeout` (ms) and `max_attempts` are the action's, for a task
+    that does not say. A task that was `recorded` once, and is not there, was deleted.
     """
 
     payload: TaskPayload
     attempt: int
     worker: str
-    now: int
-    lease_until: int
-    challenge_until: int
+    lease: int
+    challenge: int
     accepted_at: int
     timeout: int | None = None
     max_attempts: int | None = None
@@ -94,23 +93,23 @@ _BEGIN_ATTEMPTS = (
 )
 
 
-def claim(connection: Connection, items: Sequence[Claim]) -> Sequence[Claimed | NotClaimed]:
-    """Begins attempts. A task that nobody has recorded, from another producer, is recorded here."""
-    rows = connection.execute(_BEGIN_ATTEMPTS, Batch.of(map(_claim_row, items)))
+def claim(connection: Connection, items: Sequence[Claim], now: int) -> Sequence[Claimed | NotClaimed]:
+    """Begins attempts at `now` (ms). A task that nobody has recorded, from another producer, is recorded here."""
+    rows = connection.execute(_BEGIN_ATTEMPTS, Batch.of(_claim_row(item, now) for item in items))
     claimed = [_claimed(row) for row in rows]
     begun = {(each.payload.id, each.attempt - 1): each for each in claimed}
     # Two items may be the same message, delivered twice: the first has the attempt.
     answers = [begun.pop((item.payload.id, item.attempt), None) for item in items]
     missed = [item for item, answer in zip(items, answers, strict=True) if answer is None]
-    reasons = iter(list(_explain(connection, missed)) if missed else ())
+    reasons = iter(list(_explain(connection, missed, now)) if missed else ())
     explained = [next(reasons) if answer is None else answer for answer in answers]
     note(connection, (_begun(answer) for answer in explained if isinstance(answer, Claimed)))
     return explained
 
 
-def _claim_row(item: Claim) -> tuple[object, ...]:
+def _claim_row(item: Claim, now: int) -> tuple[object, ...]:
     return (
-        *(item.payload.id, item.attempt, item.worker, item.now, item.lease_until),
+        *(item.payload.id, item.attempt, item.worker, now, now + item.lease),
         *(item.timeout, item.max_attempts, int(item.alone)),
     )
 
@@ -132,7 +131,7 @@ def _begun(claimed: Claimed) -> Change:
     return Change(claimed.payload.id, TaskStatus.RUNNING, claimed.attempt, claimed.started_at)
 
 
-def _explain(connection: Connection, items: Sequence[Claim]) -> Iterable[Claimed | NotClaimed]:
+def _explain(connection: Connection, items: Sequence[Claim], now: int) -> Iterable[Claimed | NotClaimed]:
     ids = [item.payload.id for item in items]
     rows = connection.execute(select(tasks.c.id, tasks.c.status, tasks.c.attempt).where(tasks.c.id.in_(ids)))
     known = {row.id: (row.status, row.attempt) for row in rows}
@@ -142,28 +141,28 @@ def _explain(connection: Connection, items: Sequence[Claim]) -> Iterable[Claimed
             yield NotClaimed.SUPERSEDED
         elif standing is None:
             known[item.payload.id] = (TaskStatus.RUNNING, 1)
-            yield _record_and_begin(connection, item)
+            yield _record_and_begin(connection, item, now)
         elif standing == (TaskStatus.RUNNING, item.attempt + 1):
-            _challenge(connection, item)
+            _challenge(connection, item.payload.id, now + item.challenge)
             yield NotClaimed.RUNNING
         elif standing[0] in sources_of(TaskStatus.RUNNING) and standing[1] == item.attempt:
             # All that the guard asks for but one: it has expired.
-            expire(connection, [item.payload.id], item.now)
+            expire(connection, [item.payload.id], now)
             yield NotClaimed.EXPIRED
         else:
             yield NotClaimed.SUPERSEDED
 
 
-def _record_and_begin(connection: Connection, item: Claim) -> Claimed:
-    first = Claimed(item.payload, 1, 0, item.now, item.worker, item.timeout, item.max_attempts)
+def _record_and_begin(connection: Connection, item: Claim, now: int) -> Claimed:
+    first = Claimed(item.payload, 1, 0, now, item.worker, item.timeout, item.max_attempts)
     row = insert(tasks).values(
         id=item.payload.id,
         payload=item.payload.model_dump_json(),
         status=TaskStatus.RUNNING,
         created_at=item.payload.created_at,
         accepted_at=item.accepted_at,
-        due_at=item.lease_until,
-        started_at=item.now,
+        due_at=now + item.lease,
+        started_at=now,
         attempt=first.attempt,
         worker=item.worker,
         action=item.payload.action,
@@ -175,6 +174,6 @@ def _record_and_begin(connection: Connection, item: Claim) -> Claimed:
     return first
 
 
-def _challenge(connection: Connection, item: Claim) -> None:
-    running = update(tasks).where(tasks.c.id == item.payload.id, status_of_row == TaskStatus.RUNNING)
-    connection.execute(running.where(tasks.c.due_at > item.challenge_until).values(due_at=item.challenge_until))
+def _challenge(connection: Connection, task_id: str, until: int) -> None:
+    running = update(tasks).where(tasks.c.id == task_id, status_of_row == TaskStatus.RUNNING)
+    connection.execute(running.where(tasks.c.due_at > until).values(due_at=until))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue.schema import Task, TaskStatus
@@ -75,9 +75,27 @@ async def holder_of(connection: AsyncConnection, key: str) -> Known | None:
     return Known(row.id, TaskStatus(row.status), row.fingerprint) if row else None
 
 
+# What is asked again and again is put together once: that costs more than to run it.
+_DUE = select(tasks.c.id).where(tasks.c.due_at <= bindparam("now")).limit(1)
+_QUEUED = (
+    select(tasks.c.id)
+    .where(
+        tasks.c.priority == bindparam("priority"),
+        tasks.c.queued_at < bindparam("made_before"),
+        status_of_row == TaskStatus.QUEUED,
+    )
+    .limit(1)
+)
+_CALLED_OFF = select(tasks.c.id, tasks.c.attempt).where(
+    tasks.c.cancel_requested_at.is_not(None),
+    status_of_row == TaskStatus.RUNNING,
+    tasks.c.worker == bindparam("worker"),
+)
+
+
 async def anything_due(connection: AsyncConnection, now: int) -> bool:
     """Whether a task is due at `now` (ms): cheaper than taking the write lock to find out."""
-    return (await connection.execute(select(tasks.c.id).where(tasks.c.due_at <= now).limit(1))).first() is not None
+    return (await connection.execute(_DUE, {"now": now})).first() is not None
 
 
 async def waiting(connection: AsyncConnection, limit: int) -> int:
@@ -88,16 +106,13 @@ async def waiting(connection: AsyncConnection, limit: int) -> int:
 
 async def anything_queued(connection: AsyncConnection, priority: int, made_before: int) -> bool:
     """Whether the message of a queued task of this priority was made before this instant (ms)."""
-    queued = select(tasks.c.id).where(tasks.c.priority == priority, tasks.c.queued_at < made_before)
-    return (await connection.execute(queued.where(status_of_row == TaskStatus.QUEUED).limit(1))).first() is not None
+    asked = {"priority": priority, "made_before": made_before}
+    return (await connection.execute(_QUEUED, asked)).first() is not None
 
 
 async def called_off(connection: AsyncConnection, worker: str) -> Sequence[tuple[str, int]]:
     """The running attempts of `worker` that somebody has called off: ids and attempts."""
-    query = select(tasks.c.id, tasks.c.attempt).where(
-        tasks.c.cancel_requested_at.is_not(None), status_of_row == TaskStatus.RUNNING, tasks.c.worker == worker
-    )
-    return [(row.id, row.attempt) for row in await connection.execute(query)]
+    return [(row.id, row.attempt) for row in await connection.execute(_CALLED_OFF, {"worker": worker})]
 
 
 async def schema_revisions(connection: AsyncConnection) -> Sequence[str]:

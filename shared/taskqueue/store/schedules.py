@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Connection, Row, and_, case, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue import events
@@ -143,10 +143,12 @@ def _tick_one(connection: Connection, row: Row[Any], item: Tick, stamp: int) -> 
     return Ready(payload, 0, len(row.data), options.priority)
 
 
+_TICKS = select(schedules.c.id).where(schedules.c.next_at <= bindparam("now")).limit(1)
+
+
 async def anything_ticks(connection: AsyncConnection, now: int) -> bool:
     """Whether a schedule is due at `now` (ms)."""
-    due = select(schedules.c.id).where(schedules.c.next_at <= now).limit(1)
-    return (await connection.execute(due)).first() is not None
+    return (await connection.execute(_TICKS, {"now": now})).first() is not None
 
 
 async def find(connection: AsyncConnection, schedule_id: str) -> Schedule | None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy import Connection
+
 from taskqueue.schema import TaskMessage, TaskStatus
 from taskqueue.store import claims, reads, settling, under_way
 from taskqueue.store.doors.door import Door
@@ -27,21 +29,19 @@ class Working(Door):
         self, message: TaskMessage, worker: str, lease: int, challenge: int, limits: Limits = NO_LIMITS
     ) -> claims.Claimed | claims.NotClaimed:
         """Begins the attempt that `message` is for, under a lease of so many ms; see `claims.Claim`."""
-        now = self._clock()
         wish = claims.Claim(
-            message.payload(created_at=now // 1000),
+            message.payload(created_at=self._clock() // 1000),
             message.attempt,
             worker,
-            now,
-            now + lease,
-            now + challenge,
+            lease,
+            challenge,
             self._stamp(),
             limits.timeout,
             limits.max_attempts,
             message.alone,
             message.recorded,
         )
-        return await self._write(claims.claim, wish)
+        return await self._write(self._claim, wish)
 
     async def report(self, progress: under_way.Progress) -> bool:
         """Notes what a handler tells of its progress; False where another attempt has superseded it."""
@@ -61,3 +61,10 @@ class Working(Door):
     async def renew(self, lease: under_way.Lease) -> bool:
         """Extends the lease of a running attempt; False where another attempt has superseded it."""
         return await self._write(under_way.renew, lease)
+
+    def _claim(
+        self, connection: Connection, wishes: Sequence[claims.Claim]
+    ) -> Sequence[claims.Claimed | claims.NotClaimed]:
+        # A wish may have waited, for the lock or while the whole process stood still. Leases begin when they are given,
+        # or they could have run out by then, and a challenge would leave the other worker no time.
+        return claims.claim(connection, wishes, self._clock())
