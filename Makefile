@@ -4,7 +4,7 @@ PACKAGES := shared services/api services/worker services/migrate services/embedd
 LOCKS := dev build embedded api worker migrate bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format up down logs bench bench-quick faults lock clean
+.PHONY: help run test test-fast check format up down logs audit bench bench-quick faults lock clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ down: ## Stop the compose stack; its tasks are kept
 
 logs: ## Follow the compose stack's logs
 	docker compose logs --follow
+
+audit: .venv/ready ## Ask the API at URL whether every task is where it must be; ARGS=--integrity checks the file, too
+	@.venv/bin/python -m taskqueue_api.audit_check $(or $(URL),http://127.0.0.1:8080) $(ARGS)
 
 # Peers have an environment of their own; embedded mode runs from the one of `make run`. Docker brings RabbitMQ.
 BENCH := .venv/bin/python -m benchmarks --embedded .venv-run/bin/python --peers .venv-bench/bin/python

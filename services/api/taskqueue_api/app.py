@@ -1,5 +1,6 @@
 """The application: which path leads to which endpoint, and which scope it asks for."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,7 +9,7 @@ from aiohttp import web
 from taskqueue_api.access.doors import Doors
 from taskqueue_api.access.scopes import OPEN, Scope
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
-from taskqueue_api.endpoints import bulk, events, health, orders, schedules, tasks, why, workers
+from taskqueue_api.endpoints import audit, bulk, events, health, orders, schedules, tasks, why, workers
 from taskqueue_api.problems import answer_problems
 from taskqueue_api.requests import MAX_BODY_BYTES, identify_request
 from taskqueue_api.responses import dress_response
@@ -36,6 +37,7 @@ ROUTES: Final[Sequence[tuple[Scope | None, web.RouteDef]]] = (
     (Scope.SUBMIT, web.post("/schedules/{id}/pause", schedules.pause)),
     (Scope.SUBMIT, web.post("/schedules/{id}/resume", schedules.resume)),
     (Scope.SUBMIT, web.post("/schedules/{id}/run", schedules.run_now)),
+    (Scope.ADMIN, web.get("/audit", audit.audit, allow_head=False)),
     (OPEN, web.get("/livez", health.live)),
     (OPEN, web.get("/readyz", health.ready)),
 )
@@ -45,6 +47,7 @@ def create_app(collaborators: Collaborators, doors: Doors) -> web.Application:
     """The API around its collaborators, behind its doors."""
     app = web.Application(middlewares=[identify_request, answer_problems, doors.admit], client_max_size=MAX_BODY_BYTES)
     app[COLLABORATORS] = collaborators
+    app[audit.AT_WORK] = asyncio.Lock()
     app.on_response_prepare.append(dress_response)
     for scope, route in ROUTES:
         doors.declare(scope, app.add_routes([route]))

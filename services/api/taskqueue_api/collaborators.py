@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from taskqueue.audit import Auditor
 from taskqueue.broker.contract import Broker
 from taskqueue.clock import Clock, milliseconds
 from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
@@ -42,12 +43,14 @@ class Collaborators:
     at_stop: set[Callable[[], None]] = field(default_factory=set)
     feed: Feed = field(init=False)
     backlog: Backlog = field(init=False)
+    auditor: Auditor = field(init=False)
 
     def __post_init__(self) -> None:
-        """Catalogue, feed and backlog are of this store."""
+        """Catalogue, feed, backlog and auditor are of this store."""
         self.catalogue = Catalogue(self.store)
         self.feed = Feed(self.store)
         self.backlog = Backlog(self.store.waiting)
+        self.auditor = Auditor(self.store, self.broker, self.clock, self.max_attempts)
 
     def first_due(self, now: int) -> int:
         """When a task that may begin at `now` (ms) is due, unless it is dispatched before: after a dispatcher's lease.

@@ -10,6 +10,7 @@ share of the deliveries these have meanwhile is the broker's affair: a third at 
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from taskqueue.schema import NORMAL
@@ -54,6 +55,15 @@ class Subscription(Protocol):
         """No further deliveries; those already received can still be acknowledged, released or buried."""
 
 
+@dataclass(frozen=True)
+class Holdings:
+    """How many messages a broker holds: for consumers, unsettled at consumers (None: it does not tell), and buried."""
+
+    ready: int
+    unacknowledged: int | None
+    dead: int
+
+
 class Broker(Protocol):
     """A queue of ready tasks."""
 
@@ -81,3 +91,6 @@ class Broker(Protocol):
 
         0 is an answer that can be relied on. Where nobody consumes, a broker may be unable to tell it from ignorance.
         """
+
+    async def holdings(self) -> Holdings:
+        """What the broker holds. Raises BrokerUnavailable where nobody can say; of `ready`, see `ready_count`."""

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from taskqueue.broker.contract import HIGH_IN_A_ROW, Receive
+from taskqueue.broker.contract import HIGH_IN_A_ROW, Holdings, Receive
 from taskqueue.schema import HIGH, NORMAL
 
 CAPACITY: Final = 100_000
@@ -62,6 +62,11 @@ class MemoryBroker:
     async def ready_count(self) -> int:
         """See `contract.Broker`."""
         return len(self._ready)
+
+    async def holdings(self) -> Holdings:
+        """See `contract.Broker`."""
+        unsettled = sum(len(channel.unsettled) for channel in self._channels)
+        return Holdings(await self.ready_count(), unsettled, len(self.dead_letters))
 
     def forget(self, channel: "_Channel") -> None:
         """Delivers nothing more to `channel`."""

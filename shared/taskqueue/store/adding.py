@@ -11,6 +11,7 @@ from taskqueue.schema import NO_OPTIONS, TaskOptions, TaskPayload, TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.tables import task_tags, tasks
+from taskqueue.store.tallies import ACCEPTED, count
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def add(connection: Connection, items: Sequence[NewTask]) -> Sequence[Known | No
         connection.execute(_ADD, Batch.of(map(_new_row, plain)))
     known = _add_once(connection, keyed) if keyed else {}
     added = [item for item in items if item.payload.id not in known]
+    count(connection, ACCEPTED, len(added))
     tags = [(tag, item.accepted_at, item.payload.id) for item in added for tag in item.options.tags]
     if tags:
         connection.execute(_TAG, Batch.of(tags))

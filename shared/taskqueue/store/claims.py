@@ -13,6 +13,7 @@ from taskqueue.store.changes import Change, note
 from taskqueue.store.expiring import expire
 from taskqueue.store.guards import is_of, may_become
 from taskqueue.store.tables import status_of_row, tasks
+from taskqueue.store.tallies import ACCEPTED, count
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ def _record_and_begin(connection: Connection, item: Claim, now: int) -> Claimed:
         alone=int(item.alone),
     )
     connection.execute(row)
+    count(connection, ACCEPTED, 1)
     return first
 
 

@@ -16,6 +16,7 @@ from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.sweeps import LOSSES_IN_COMPANY, Ready
 from taskqueue.store.tables import status_of_row, task_tags, tasks
+from taskqueue.store.tallies import REMOVED, count
 
 
 @dataclass(frozen=True)
@@ -179,4 +180,5 @@ def remove(connection: Connection, ids: Iterable[str], *conditions: ColumnElemen
     tags = [(tag, row.accepted_at, row.id) for row in rows if row.tags for tag in from_json(row.tags)]
     if tags:
         connection.execute(_UNTAG, Batch.of(tags))
+    count(connection, REMOVED, len(rows))
     return {row.id for row in rows}

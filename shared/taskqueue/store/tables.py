@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, text
 
-SCHEMA_REVISION: Final = "0002"
+SCHEMA_REVISION: Final = "0003"
 """The newest revision of the schema that this version knows; a test holds it against the migrations."""
 
 metadata = MetaData()
@@ -99,6 +99,13 @@ schedules = Table(
     Column("next_at", BigInteger, comment="its next tick"),
     Column("last_at", BigInteger, comment="its last tick"),
     Column("last_task_id", Text),
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("name", Text, primary_key=True, comment="accepted, removed"),
+    Column("tally", BigInteger, nullable=False, comment="how many tasks, ever"),
 )
 
 status_of_row: Final = tasks.c.status.concat("")

@@ -8,6 +8,7 @@ from taskqueue.clock import Clock
 from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, StoreUnreachable
 from taskqueue.store import reads, sqlite
 from taskqueue.store.doors.adding import Adding
+from taskqueue.store.doors.auditing import Auditing
 from taskqueue.store.doors.enrolling import Enrolling
 from taskqueue.store.doors.listening import Listening
 from taskqueue.store.doors.ordering import Ordering
@@ -21,7 +22,7 @@ from taskqueue.store.tables import SCHEMA_REVISION
 from taskqueue.store.writer import GroupCommitWriter
 
 
-class TaskStore(Adding, Working, Sweeping, Scheduling, Ordering, Retaining, Reading, Listening, Enrolling):
+class TaskStore(Adding, Working, Sweeping, Scheduling, Ordering, Retaining, Reading, Listening, Enrolling, Auditing):
     """Tasks on disk: written through one group-commit writer, read through a pool of its own.
 
     It has all the doors; whoever calls asks for the one that it needs.

@@ -27,12 +27,13 @@ from taskqueue.broker.amqp.session import (
     lost_not_cancelled,
     open_session,
 )
-from taskqueue.broker.amqp.topology import count_ready, declare
+from taskqueue.broker.amqp.topology import count_dead, count_ready, declare
 from taskqueue.broker.contract import (
     DEAD_LETTER_QUEUE,
     PUBLISH_TIMEOUT_SECONDS,
     QUEUE,
     REASON_HEADER,
+    Holdings,
     Receive,
 )
 from taskqueue.clock import system_clock
@@ -104,6 +105,14 @@ class AmqpBroker:
         if not ready and not consumers:
             raise BrokerUnavailable("RabbitMQ does not know how many messages are ready, or nobody consumes")
         return ready
+
+    async def holdings(self) -> Holdings:
+        """See `contract.Broker`. What is unacknowledged is told over RabbitMQ's management alone."""
+        ready = await self.ready_count()
+        try:
+            return Holdings(ready, None, await count_dead(self._session().asking))
+        except SESSION_ERRORS as error:
+            raise BrokerUnavailable(repr(error)) from error
 
     @asynccontextmanager
     async def _open_for_publishing(self) -> AsyncIterator[Session]:

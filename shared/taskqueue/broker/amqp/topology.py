@@ -48,7 +48,16 @@ async def count_ready(channel: AbstractChannel) -> tuple[int, int]:
     Both are 0 as well where the queue's leader does not answer RabbitMQ within 250 ms (rabbit_quorum_queue:stat/1).
     Where the queue is gone, RabbitMQ closes `channel`.
     """
+    return await _count(channel, QUEUE)
+
+
+async def count_dead(channel: AbstractChannel) -> int:
+    """How many messages are buried, as far as the queue's leader answers RabbitMQ."""
+    return (await _count(channel, DEAD_LETTER_QUEUE))[0]
+
+
+async def _count(channel: AbstractChannel, name: str) -> tuple[int, int]:
     async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
         with lost_not_cancelled():
-            queue = await channel.declare_queue(QUEUE, passive=True)
+            queue = await channel.declare_queue(name, passive=True)
     return queue.declaration_result.message_count or 0, queue.declaration_result.consumer_count or 0
