@@ -41,6 +41,7 @@ SCOPES = {
     "GET /events": READ,
     "GET /actions": READ,
     "GET /workers": READ,
+    "GET /audit": ADMIN,
     "POST /schedules": SUBMIT,
     "GET /schedules": READ,
     "GET /schedules/{id}": READ,
