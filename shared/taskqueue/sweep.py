@@ -111,11 +111,14 @@ class Sweep:
         return len(taken.ready)
 
     async def _tick_schedules(self) -> None:
-        made = await self._store.tick_schedules(milliseconds(DISPATCH_LEASE_SECONDS))
-        for ready in made:
-            self._dispatcher.hand_over(ready)
-        if made:
-            events.emit(events.SCHEDULED, tasks=len(made))
+        tasks = 0
+        # At noon more may be due than one transaction makes.
+        while made := await self._store.tick_schedules(milliseconds(DISPATCH_LEASE_SECONDS)):
+            for ready in made:
+                self._dispatcher.hand_over(ready)
+            tasks += len(made)
+        if tasks:
+            events.emit(events.SCHEDULED, tasks=tasks)
 
     async def _raise_held_back(self) -> None:
         """A broker may hand out no normal message while high ones wait: what it owes them is raised to their line."""

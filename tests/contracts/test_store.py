@@ -88,6 +88,20 @@ async def test_tasks_are_listed_newest_first(store: TaskStore, database: Path, c
     assert stamps == sorted(set(stamps), reverse=True)
 
 
+@pytest.mark.parametrize(("back", "kept"), [(60, True), (86_400, False)])
+async def test_a_clock_that_is_set_back_a_little_keeps_the_order(
+    store: TaskStore, clock: FrozenClock, back: float, *, kept: bool
+) -> None:
+    """One that has been wrong by hours is believed again: else all later tasks would be from the future, and stay."""
+    for task_id, step in (("first", -back), ("second", 0), ("third", 1)):
+        await pending(store, task_id)
+        clock.advance(step)
+
+    newest_first = [task.id for task in (await store.page()).tasks]
+
+    assert newest_first == (["third", "second", "first"] if kept else ["first", "third", "second"])
+
+
 async def test_a_list_has_100_tasks_at_most(store: TaskStore) -> None:
     """The newest of them, whatever their number, and of their status alone where one is asked for."""
     for number in range(0, 240, 2):

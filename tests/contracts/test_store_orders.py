@@ -7,7 +7,7 @@ import pytest
 
 from taskqueue.schema import TaskMessage, TaskOptions, TaskStatus
 from taskqueue.store.claims import Claimed, NotClaimed
-from taskqueue.store.orders import Cancelled, Deleted, Order, Refused
+from taskqueue.store.orders import Cancelled, Deleted, Order, Refused, Retried
 from taskqueue.store.settling import Settlement
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore
@@ -96,6 +96,17 @@ async def test_a_retry_gives_a_task_all_its_attempts(
     payload = a_payload("a")
     assert await claim(store, payload, attempt=0) is NotClaimed.SUPERSEDED
     assert await claim(store, payload, attempt=1) == Claimed(payload, attempt=2, forgiven=1)
+
+
+async def test_a_retry_of_many_reads_none_of_them(store: TaskStore, database: Path) -> None:
+    """What they are to do may be a megabyte each, and it is the sweep that hands them out, as many as fit."""
+    for name in ("a", "b"):
+        await final(store, TaskStatus.FAILED, name)
+    change(database, "UPDATE tasks SET payload = 'unreadable'")
+
+    answers = await store.retry_all([Order(name, START, due_at=START) for name in ("a", "b", "a", "unknown")])
+
+    assert answers == [Retried.DUE, Retried.DUE, Refused.STATUS, Refused.UNKNOWN]
 
 
 async def test_only_failed_and_cancelled_tasks_can_be_retried(store: TaskStore, database: Path) -> None:

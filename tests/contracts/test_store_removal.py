@@ -94,6 +94,28 @@ async def test_changes_are_kept_for_a_day_or_the_retention(
     assert rows(database, "SELECT seq, task_id FROM changes") == [(27, "next")]
 
 
+async def test_changes_that_a_wrong_clock_made_do_not_keep_those_after_them(
+    store: TaskStore, database: Path, clock: FrozenClock
+) -> None:
+    """For a while it was ten years ahead; some seconds of difference between two processes are no wrong clock."""
+    await pending(store, "before")
+    clock.advance(3_650 * DAY_SECONDS)
+    for number in range(25):
+        await pending(store, f"ahead {number}")
+    clock.advance(-3_649.5 * DAY_SECONDS)
+    await pending(store, "after")
+    clock.advance(0.6 * DAY_SECONDS)
+    await pending(store, "young")
+    clock.advance(-5)
+
+    await Retention(store, clock, days=30).remove_old()
+    assert rows(database, "SELECT task_id FROM changes") == [("after",), ("young",)]
+
+    clock.advance(1.1 * DAY_SECONDS)
+    await Retention(store, clock, days=30).remove_old()
+    assert rows(database, "SELECT task_id FROM changes") == []
+
+
 async def test_no_commit_removes_more_than_the_pace_allows(
     store: TaskStore, database: Path, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

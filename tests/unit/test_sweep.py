@@ -12,7 +12,9 @@ from taskqueue.broker.contract import Broker
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.dispatch import Dispatcher
 from taskqueue.errors import StoreUnavailable
+from taskqueue.schedule import ScheduleRequest
 from taskqueue.schema import HIGH, NORMAL, PRIORITIES, TaskMessage
+from taskqueue.store.schedules import TICKS_AT_ONCE, Kept
 from taskqueue.store.sweeps import WORKER_LOST, Ready
 from taskqueue.store.tasks import TaskStore
 from taskqueue.sweep import DeliveryLog, Sweep
@@ -41,6 +43,21 @@ async def test_what_is_due_is_handed_out(
         await _eventually(database, "a", "queued")
 
     assert await memory_broker.ready_count() == 1
+
+
+async def test_all_schedules_that_are_due_tick(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock
+) -> None:
+    """At once, also where there are more than one transaction makes: at noon there are."""
+    request = ScheduleRequest.of({"action": "a", "interval": 60})
+    for number in range(2 * TICKS_AT_ONCE + 1):
+        await store.keep_schedule(Kept(str(number), request, START, START + 60_000))
+    clock.advance(60)
+
+    async with _swept(store, memory_broker, clock) as sweeping:
+        await sweeping._tick_schedules()
+
+    assert rows(database, "SELECT count(DISTINCT schedule_id), count(*) FROM tasks") == [(101, 101)]
 
 
 async def test_what_the_broker_did_not_confirm_is_handed_out_again(

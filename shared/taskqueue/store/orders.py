@@ -115,22 +115,42 @@ _RETRY = (
         run_at=case((tasks.c.run_at <= _orders["now"], tasks.c.run_at), else_=null()),
         expires_at=case((tasks.c.expires_at > _orders["now"], tasks.c.expires_at), else_=null()),
     )
-    .returning(tasks.c.id, tasks.c.payload, tasks.c.attempt, tasks.c.priority, tasks.c.lost)
+    .returning(tasks.c.id, tasks.c.attempt)
 )
 
 
-def retry(connection: Connection, items: Sequence[Order]) -> Sequence[Ready | Refused]:
-    """Makes what failed or was cancelled pending again, with all its attempts before it; answers what to dispatch.
+class Retried(Enum):
+    """A task is pending again, and due."""
+
+    DUE = auto()
+
+
+def make_due(connection: Connection, items: Sequence[Order]) -> Sequence[Retried | Refused]:
+    """Makes what failed or was cancelled pending again, with all its attempts before it.
 
     `attempt` stays, being the fencing token: it is forgiven instead.
     """
     rows = connection.execute(_RETRY, _rows(items)).all()
     at = {item.id: item.now for item in items}
     note(connection, (Change(row.id, TaskStatus.PENDING, row.attempt, at[row.id]) for row in rows))
-    ready: dict[str, Ready | Refused] = {row.id: _ready(row) for row in rows}
+    due: dict[str, Retried | Refused] = {row.id: Retried.DUE for row in rows}
     standing = _standing(connection, items)
     # Of two orders for one task, one is carried out.
-    return [ready.pop(item.id, _refused(standing.get(item.id))) for item in items]
+    return [due.pop(item.id, _refused(standing.get(item.id))) for item in items]
+
+
+_READY = select(tasks.c.id, tasks.c.payload, tasks.c.attempt, tasks.c.priority, tasks.c.lost)
+
+
+def retry(connection: Connection, items: Sequence[Order]) -> Sequence[Ready | Refused]:
+    """Does what `make_due` does, and answers what to dispatch."""
+    answers = make_due(connection, items)
+    ids = [item.id for item, answer in zip(items, answers, strict=True) if isinstance(answer, Retried)]
+    rows: Iterable[Row[Any]] = connection.execute(_READY.where(tasks.c.id.in_(ids))) if ids else ()
+    ready = {row.id: _ready(row) for row in rows}
+    return [
+        ready[item.id] if isinstance(answer, Retried) else answer for item, answer in zip(items, answers, strict=True)
+    ]
 
 
 def _ready(row: Row[Any]) -> Ready:

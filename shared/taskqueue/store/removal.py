@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
-from sqlalchemy import Connection, and_, delete, func, select
+from sqlalchemy import Connection, and_, case, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue.schema import FINAL
@@ -21,6 +21,9 @@ LOOKED_AT: Final = 500
 
 MAX_CHARACTERS: Final = 1_000_000
 """Of payloads and results that are deleted at once: their pages have to be given back one by one."""
+
+CLOCKS_DIFFER_MS: Final = 3_600_000
+"""What is further ahead is no difference between two clocks any more."""
 
 _ended_at = func.coalesce(tasks.c.ended_at, tasks.c.processed_at * 1000)
 
@@ -42,19 +45,19 @@ async def look_for_old(connection: AsyncConnection, after: int, before: int) -> 
     Tasks of one microsecond that a stretch has no room for are found when the table is walked again.
     """
     characters = func.length(tasks.c.payload) + func.coalesce(func.length(tasks.c.result), 0)
+    old = and_(tasks.c.status.in_(FINAL), _ended_at < before)
     query = (
         select(
             tasks.c.id,
             tasks.c.accepted_at,
-            characters.label("characters"),
-            and_(tasks.c.status.in_(FINAL), _ended_at < before).label("old"),
+            case((old, characters)).label("characters"),
         )
         .where(tasks.c.accepted_at > after, tasks.c.accepted_at < before * 1000)
         .order_by(tasks.c.accepted_at)
         .limit(LOOKED_AT)
     )
     rows = (await connection.execute(query)).all()
-    finished = [(row.id, row.characters) for row in rows if row.old]
+    finished = [(row.id, row.characters) for row in rows if row.characters is not None]
     return Old(finished, rows[-1].accepted_at if len(rows) == LOOKED_AT else None)
 
 
@@ -85,12 +88,15 @@ def _remove(connection: Connection, item: Removal) -> Removed:
     return Removed(len(gone), perf_counter() - begun)
 
 
-async def last_before(connection: AsyncConnection, before: int, limit: int) -> int | None:
-    """The last of those of the `limit` oldest changes that are from before the instant `before` (ms)."""
+async def last_before(connection: AsyncConnection, before: int, limit: int, *, now: int) -> int | None:
+    """The last of those of the `limit` oldest changes that are from before the instant `before` (ms).
+
+    One from the future was made while a clock was wrong. It goes as well: else all that came after it would stay.
+    """
     query = select(changes.c.seq, changes.c.at).order_by(changes.c.seq).limit(limit)
     last = None
     for row in await connection.execute(query):
-        if row.at >= before:
+        if before <= row.at <= now + CLOCKS_DIFFER_MS:
             break
         last = row.seq
     return last

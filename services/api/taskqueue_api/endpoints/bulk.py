@@ -13,10 +13,9 @@ from aiohttp import web
 from taskqueue import events
 from taskqueue.errors import StoreError
 from taskqueue.schema import FINAL, TaskStatus
-from taskqueue.store.orders import Cancelled, Order
+from taskqueue.store.orders import Cancelled, Order, Retried
 from taskqueue.store.pace import Pace
 from taskqueue.store.pages import Position, Wanted
-from taskqueue.store.sweeps import Ready
 from taskqueue_api import filters
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
 from taskqueue_api.problems import store_sentence
@@ -53,7 +52,7 @@ async def retry(request: web.Request) -> web.Response:
     matched = 0
     try:
         async for answer in _each(collaborators, wanted, TO_RETRY, collaborators.store.retry_all):
-            matched += isinstance(answer, Ready)
+            matched += answer is Retried.DUE
     except (StoreError, _Stopping) as error:
         return _cut_off(error, matched)
     return json_response({"matched": matched})

@@ -1,13 +1,16 @@
 """What every door is: a way to the one group-commit writer, and to the pool of readers."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from taskqueue.clock import Clock
 from taskqueue.store.faults import store_errors
 from taskqueue.store.writer import BatchedWrite, GroupCommitWriter
+
+MOST_BACK_US: Final = 3_600_000_000
+"""A clock that is set back by less does not set back the order of acceptance; one by more has been wrong until now."""
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -32,5 +35,7 @@ class Door:
                 return await query(connection)
 
     def _stamp(self) -> int:
-        self._last_stamp = max(self._clock() * 1000, self._last_stamp + 1)
+        now = self._clock() * 1000
+        follows = self._last_stamp + 1 if self._last_stamp < now + MOST_BACK_US else 0
+        self._last_stamp = max(now, follows)
         return self._last_stamp

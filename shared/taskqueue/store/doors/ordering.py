@@ -22,9 +22,9 @@ class Ordering(Door):
         """Makes a failed or cancelled task pending again; answers what to dispatch."""
         return await self._write(orders.retry, order)
 
-    async def retry_all(self, ordered: Sequence[Order]) -> Sequence[sweeps.Ready | orders.Refused]:
-        """Makes failed and cancelled tasks pending again, all in one commit."""
-        return await self._writer.run(orders.retry, ordered)
+    async def retry_all(self, ordered: Sequence[Order]) -> Sequence[orders.Retried | orders.Refused]:
+        """Makes failed and cancelled tasks pending again, all in one commit; a sweep takes them."""
+        return await self._writer.run(orders.make_due, ordered)
 
     async def erase(self, order: Order) -> orders.Deleted | orders.Refused:
         """Deletes a finished task."""

@@ -19,7 +19,8 @@ class Retaining(Door):
 
     async def last_change_before(self, before: int, limit: int) -> int | None:
         """See `removal.last_before`."""
-        return await self._read(lambda connection: removal.last_before(connection, before, limit))
+        now = self._clock()
+        return await self._read(lambda connection: removal.last_before(connection, before, limit, now=now))
 
     async def forget_changes(self, last: int) -> removal.Removed:
         """Deletes what became of tasks, up to and including the change `last`."""
