@@ -7,6 +7,7 @@
     ├── StoreError
     │   ├── StoreUnavailable      the database cannot be reached or written now
     │   └── QueryFailed           the database answered with an error
+    │       └── RowDamaged        a row holds what this system never wrote
     ├── WorkerExhausted           too many handlers hang: only a new process gets rid of them
     └── StartRefused              a process that must not start; each has its own exit code
         ├── MigrationFailed       1
@@ -54,6 +55,10 @@ class StoreUnavailable(StoreError):
 
 class QueryFailed(StoreError):
     """The database refused a query."""
+
+
+class RowDamaged(QueryFailed):
+    """A row of the database is damaged."""
 
 
 class WorkerExhausted(TaskQueueError):

@@ -53,6 +53,7 @@ GROUP_PARTED: Final = LogEvent(
 RESUMED: Final = LogEvent("resumed", logging.INFO, "took up what the last process left unfinished")
 SWEPT: Final = LogEvent("swept", logging.INFO, "tasks were due and are handed out again")
 SWEEP_FAILED: Final = LogEvent("sweep_failed", logging.WARNING, "a sweep failed; the next one tries again")
+ROW_DAMAGED: Final = LogEvent("row_damaged", logging.ERROR, "a row of the database is damaged, and is left aside")
 SCHEDULED: Final = LogEvent("scheduled", logging.INFO, "schedules made tasks")
 SCHEDULE_STOPPED: Final = LogEvent("schedule_stopped", logging.ERROR, "a schedule cannot be read, and stops")
 CATALOGUE_FAILED: Final = LogEvent(

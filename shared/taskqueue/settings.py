@@ -1,5 +1,6 @@
 """Settings, in the pieces that services put together. Read once, by a `__main__`; every fault is reported at once."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -34,6 +35,12 @@ def _is_address(url: str) -> bool:
         return parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # its text may hold a piece of a password
         return False
+
+
+def _readable(file: Path | None) -> Path | None:
+    if file is not None and not os.access(file, os.R_OK):
+        raise ValueError(f"cannot be read by user {os.getuid()}: {file}")
+    return file
 
 
 class Settings(BaseSettings):
@@ -80,14 +87,27 @@ class BrokerSettings(Settings):
         default=None, description="the password for `BROKER_URL`, where it is not part of it"
     )
 
+    broker_password_file: Annotated[Path | None, AfterValidator(_readable)] = Field(
+        default=None, description="file with that password, read anew for each connection"
+    )
+
     def full_broker_url(self) -> str:
-        """The broker's URL with its password: a secret, not for logs."""
+        """The broker's URL with its password, as its file has it now: a secret, not for logs.
+
+        Raises OSError where that file cannot be read any more.
+        """
         parts = urlsplit(self.broker_url.get_secret_value())
-        if self.broker_password is None:
+        password = self._password()
+        if password is None:
             return urlunsplit(parts)
         address = parts.netloc.rpartition("@")[2]
-        password = quote(self.broker_password.get_secret_value(), safe="")
+        password = quote(password, safe="")
         return urlunsplit(parts._replace(netloc=f"{parts.username or 'taskqueue'}:{password}@{address}"))
+
+    def _password(self) -> str | None:
+        if self.broker_password is not None:
+            return self.broker_password.get_secret_value()
+        return self.broker_password_file.read_text().strip() if self.broker_password_file else None
 
 
 class AttemptSettings(Settings):

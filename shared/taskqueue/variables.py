@@ -19,8 +19,16 @@ SETTINGS: Final = frozenset(
             "database_url",
             "failpoints",
         ),
-        *("health_file", "host", "lease_seconds", "log_format", "log_level", "max_attempts", "max_streams"),
-        *("max_waiting", "port", "prefetch_count", "rate_limit", "retention_days", "shutdown_grace_seconds"),
+        *("health_file", "host", "lease_seconds", "log_format", "log_level", "max_attempts", "max_connections"),
+        *(
+            "max_streams",
+            "max_waiting",
+            "port",
+            "prefetch_count",
+            "rate_limit",
+            "retention_days",
+            "shutdown_grace_seconds",
+        ),
         *("simulated_work_seconds", "task_timeout_seconds", "unknown_action"),
     }
 )

@@ -142,3 +142,15 @@ async def test_a_schedule_that_became_bad_is_still_shown(api: Api) -> None:
     assert (await api.http.get(path)).json["timezone"] == "Gone/Away"
 
     assert (await _patch(api, path, {"timezone": "UTC"})).json["next_at"] is not None
+
+
+async def test_a_damaged_schedule_does_not_hide_the_others(api: Api) -> None:
+    """It is left out of the list, an error when asked for, and can be deleted."""
+    bad, good = [(await _create(api, DAILY)).json["id"] for _ in range(2)]
+    change(api.database, "UPDATE schedules SET options = '[]' WHERE id = ?", bad)
+
+    listed = (await api.http.get("/schedules")).json
+
+    assert ([schedule["id"] for schedule in listed["schedules"]], listed["count"]) == ([good], 1)
+    assert (await api.http.get(f"/schedules/{bad}")).is_error(500, "query failed")
+    assert (await api.http.ask("DELETE", f"/schedules/{bad}")).status == 204

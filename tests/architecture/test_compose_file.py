@@ -15,8 +15,10 @@ from taskqueue_worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 OURS: dict[str, type[Settings]] = {"api": ApiSettings, "worker": WorkerSettings, "migrate": MigrateSettings}
-CONTAINERS = ["rabbitmq", *OURS]
+CONTAINERS = ["rabbitmq", "broker-users", *OURS]
 STAYING = ["rabbitmq", "api", "worker"]
+# Other processes of a container, and whoever inspects it, read its environment: a password stands in a file.
+NEVER_A_VARIABLE = {"TASKQUEUE_BROKER_PASSWORD"}
 SET_BY_THE_IMAGE = {"TASKQUEUE_HOST", "TASKQUEUE_PORT", "TASKQUEUE_HEALTH_FILE"}
 
 Service = dict[str, Any]
@@ -41,7 +43,7 @@ def test_a_container_cannot_take_the_whole_machine(name: str) -> None:
 
     assert service["mem_limit"]
     assert service["pids_limit"] > 0
-    assert all("size=" in folder for folder in service["tmpfs"])
+    assert all("size=" in folder for folder in service.get("tmpfs", []))
     assert {"max-size", "max-file"} == set(service["logging"]["options"])
 
 
@@ -76,23 +78,62 @@ def test_the_broker_is_in_a_network_without_a_way_out() -> None:
     assert _service("migrate")["network_mode"] == "none"
 
 
-def test_rabbitmq_has_a_user_of_its_own_and_keeps_its_data() -> None:
-    """Nobody is `guest`, the password comes from .env, and queues survive a new container."""
-    rabbitmq = _service("rabbitmq")
-    passwords = [_service(name)["environment"]["TASKQUEUE_BROKER_PASSWORD"] for name in ("api", "worker")]
+def test_rabbitmq_keeps_its_data() -> None:
+    """Queues survive a new container."""
+    assert _service("rabbitmq")["hostname"] == "rabbitmq"
+    assert "rabbitmq:/var/lib/rabbitmq" in _service("rabbitmq")["volumes"]
 
-    assert rabbitmq["environment"]["RABBITMQ_DEFAULT_USER"] not in ("guest", "")
-    assert {rabbitmq["environment"]["RABBITMQ_DEFAULT_PASS"]} == set(passwords)
-    assert passwords[0].startswith("${RABBITMQ_PASSWORD:-")
-    assert rabbitmq["hostname"] == "rabbitmq"
-    assert "rabbitmq:/var/lib/rabbitmq" in rabbitmq["volumes"]
+
+def test_every_service_has_a_user_of_rabbitmq_of_its_own() -> None:
+    """Nobody is `guest` or anybody else by default: RabbitMQ's users are those that it imports, or none."""
+    configured = (ROOT / "services" / "rabbitmq" / "taskqueue.conf").read_text()
+
+    assert "environment" not in _service("rabbitmq")
+    assert "load_definitions = /run/users/definitions.json\n" in configured
+    assert "loopback_users" not in configured
+    for name in ("api", "worker"):
+        environment = _service(name)["environment"]
+        assert environment["TASKQUEUE_BROKER_URL"] == f"amqp://{name}@rabbitmq:5672/"
+        assert environment["TASKQUEUE_BROKER_PASSWORD_FILE"] == "/run/broker/password"
+        assert f"password-of-{name}:/run/broker:ro" in _service(name)["volumes"]
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_no_container_is_given_the_password_of_another(name: str) -> None:
+    """A password is in its owner's container alone, read-only, and with who makes it; in no variable."""
+    secret = [volume for volume in _service(name)["volumes"] if re.match(r"password-|users-", volume)]
+    expected = {
+        "rabbitmq": ["users-of-rabbitmq:/run/users:ro"],
+        "broker-users": [
+            *("users-of-rabbitmq:/users/rabbitmq", "password-of-api:/users/api", "password-of-worker:/users/worker"),
+        ],
+        "api": ["password-of-api:/run/broker:ro"],
+        "worker": ["password-of-worker:/run/broker:ro"],
+        "migrate": [],
+    }
+
+    assert secret == expected[name]
+    assert not NEVER_A_VARIABLE & set(_service(name).get("environment", {}))
+    assert "secret" not in str(_service(name).get("command", ""))
+
+
+def test_the_passwords_are_made_by_a_user_who_is_not_root_and_reaches_nobody() -> None:
+    """Its files belong to our services' one user, and to RabbitMQ's group; it has no network, and stays nowhere."""
+    dockerfile = (ROOT / "services" / "rabbitmq" / "Dockerfile").read_text()
+
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001:999"]
+    assert "install -d -o 10001 -g 999 -m 0750 /users /users/api /users/worker /users/rabbitmq" in dockerfile
+    assert _service("broker-users")["network_mode"] == "none"
+    assert _service("broker-users")["restart"] == "no"
 
 
 def test_a_service_starts_when_what_it_needs_is_there() -> None:
-    """First a healthy RabbitMQ, then the schema, then API and worker."""
+    """First RabbitMQ's users, then a healthy RabbitMQ, then the schema, then API and worker."""
     healthy = {"condition": "service_healthy"}
     ready = {"rabbitmq": healthy, "migrate": {"condition": "service_completed_successfully"}}
 
+    users = {"broker-users": {"condition": "service_completed_successfully"}}
+    assert _service("rabbitmq")["depends_on"] == users
     assert _service("migrate")["depends_on"] == {"rabbitmq": healthy}
     assert _service("migrate")["restart"] == "no"
     assert _service("api")["depends_on"] == ready
@@ -112,7 +153,7 @@ def test_every_setting_of_a_service_can_be_set(name: str) -> None:
     """No setting is lost between .env and the process, and none is passed on that nobody reads."""
     settings = {f"{PREFIX}{field.upper()}" for field in OURS[name].model_fields}
 
-    assert settings - SET_BY_THE_IMAGE == set(_service(name)["environment"])
+    assert settings - SET_BY_THE_IMAGE - NEVER_A_VARIABLE == set(_service(name)["environment"])
 
 
 def test_the_example_names_every_variable_with_its_default() -> None:

@@ -114,6 +114,20 @@ async def test_every_statement_finds_its_rows_by_the_right_index(
             assert not [step for step in plan if "ix_tasks_status" in step], (statement, plan)
 
 
+async def test_lost_leases_are_found_among_what_runs(store: TaskStore, database: Path, clock: FrozenClock) -> None:
+    """Not among all that is due: while the broker is away that is the whole backlog, and the write lock is held."""
+    await _fill(store)
+    await running(store)
+    clock.advance(LEASE)
+    with _statements(store) as statements:
+        await store.take_due(LEASE, max_attempts=5, limit=0)
+
+    (plan,) = [
+        _plan(database, statement, values) for statement, values in statements if "cancel_requested_at " in statement
+    ]
+    assert BY_STATUS in plan[0]
+
+
 TWO = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})
 BY_TIME, BY_STATUS = "ix_tasks_accepted_at", "ix_tasks_status_accepted_at"
 BY_ACTION, BY_TAG = "ix_tasks_action_accepted_at", "SEARCH task_tags USING PRIMARY KEY (tag=?"

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60
 STOP_SECONDS = 40
 COMPOSE_SECONDS = 600
+IMAGES = ("api", "worker", "migrate", "broker-users")
 
 
 class System(Protocol):
@@ -157,7 +158,7 @@ def running_compose(project: str, **settings: str) -> Iterator[ComposeSystem]:
         raise
     finally:
         system.compose("down", "--volumes", "--timeout", "10")
-        run("docker", "image", "rm", "--force", *(f"{project}-{service}" for service in ("api", "worker", "migrate")))
+        run("docker", "image", "rm", "--force", *(f"{project}-{service}" for service in IMAGES))
 
 
 def wait_until_ready(url: str) -> None:

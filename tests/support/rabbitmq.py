@@ -38,6 +38,18 @@ class RabbitMQ:
         rows: list[dict[str, Any]] = json.loads(self.ctl("--formatter", "json", *arguments))
         return rows
 
+    def url_of(self, user: str, password: str) -> str:
+        """Where it listens, for another user."""
+        return self.url.replace(f"{USER}:{PASSWORD}", f"{user}:{password}")
+
+    def import_definitions(self, definitions: str) -> None:
+        """Takes users and rights over, as at a start."""
+        self._manage("POST", "definitions", definitions)
+
+    def management_status(self, user: str, password: str, path: str = "overview") -> int:
+        """The status that the management API answers to a user."""
+        return self._ask("GET", path, f"{user}:{password}")[0]
+
     def close_connections(self) -> None:
         """Cuts off every client, as an operator may."""
         self.ctl("close_all_connections", "cut off by a test")
@@ -87,18 +99,22 @@ class RabbitMQ:
         assert ended.returncode == 0, f"{verb} {command}: {ended.stderr or ended.stdout}"
         return ended.stdout
 
-    def _manage(self, method: str, path: str) -> bytes:
+    def _manage(self, method: str, path: str, body: str | None = None) -> bytes:
+        status, answer = self._ask(method, path, f"{USER}:{PASSWORD}", body)
+        assert status < 300, f"{method} {path}: {status} {answer!r}"
+        return answer
+
+    def _ask(self, method: str, path: str, credentials: str, body: str | None = None) -> tuple[int, bytes]:
         host, port = self._container.get_container_host_ip(), self._container.get_exposed_port(15672)
         connection = HTTPConnection(host, int(port), timeout=30)
         try:
-            credentials = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-            connection.request(method, f"/api/{path}", headers={"Authorization": f"Basic {credentials}"})
+            encoded = base64.b64encode(credentials.encode()).decode()
+            headers = {"Authorization": f"Basic {encoded}", "Content-Type": "application/json"}
+            connection.request(method, f"/api/{path}", body, headers)
             answer = connection.getresponse()
-            body = answer.read()
+            return answer.status, answer.read()
         finally:
             connection.close()
-        assert answer.status < 300, f"{method} {path}: {answer.status} {body!r}"
-        return body
 
 
 @contextmanager

@@ -24,7 +24,7 @@ async def _main(settings: ApiSettings, stop: asyncio.Event) -> None:
     name = f"taskqueue-api {socket.gethostname()} {os.getpid()}"
     async with (
         open_store(settings.database_path, system_clock) as store,
-        open_broker(settings.full_broker_url(), name) as broker,
+        open_broker(settings.full_broker_url, name, makes_queues=False) as broker,
         dispatching(store, broker, system_clock, settings.max_attempts, settings.retention_days) as (dispatcher, _),
     ):
         await serve(

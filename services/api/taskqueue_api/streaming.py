@@ -110,7 +110,7 @@ def event_stream(request: web.Request) -> Iterator[EventStream]:
 
 def told(event: Event) -> bytes:
     """A change as the client reads it."""
-    detail = from_json(event.change.detail) if event.change.detail else None
+    detail = _value(event.change.detail)
     if event.change.status is TaskStatus.RUNNING:
         return _text(event, {} if detail is None else {"progress": detail})
     return _text(event, detail if isinstance(detail, dict) else {})
@@ -120,10 +120,18 @@ def told_at_a_glance(glance: Glance) -> bytes:
     """Where a task stands, in the form of a change."""
     more: dict[str, Any] = {}
     if glance.progress is not None:
-        more["progress"] = from_json(glance.progress)
+        more["progress"] = _value(glance.progress)
     if glance.error is not None:
         more["error"] = glance.error
     return _text(glance.event, more)
+
+
+def _value(text: str | None) -> Any:
+    """What a JSON text of the store says; None where it is damaged, since a stream must go on."""
+    try:
+        return None if text is None else from_json(text)
+    except ValueError:
+        return None
 
 
 def _text(event: Event, more: dict[str, Any]) -> bytes:

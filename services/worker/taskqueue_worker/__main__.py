@@ -21,7 +21,7 @@ def main() -> None:
 async def _main(settings: WorkerSettings, stop: asyncio.Event) -> None:
     async with (
         open_store(settings.database_path, system_clock) as store,
-        open_broker(settings.full_broker_url(), worker_name()) as broker,
+        open_broker(settings.full_broker_url, worker_name()) as broker,
         dispatching(store, broker, system_clock, settings.max_attempts, settings.retention_days) as (_, sweep),
     ):
         worker = assemble_worker(broker, store, sweep.deliveries, system_clock, settings)

@@ -23,6 +23,10 @@ HIGH_IN_A_ROW: Final = 2
 PUBLISH_TIMEOUT_SECONDS: Final = 5.0
 
 
+FindUrl = Callable[[], str]
+"""Answers where a broker is, and with which password: asked for each connection."""
+
+
 class Delivery(Protocol):
     """A message that is this consumer's until it says what became of it, once."""
 

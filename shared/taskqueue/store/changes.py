@@ -50,7 +50,8 @@ def after(seq: int, limit: int, *, until: int | None = None, task_id: str | None
     query = (
         select(changes, tasks.c.action)
         .select_from(changes.outerjoin(tasks, tasks.c.id == changes.c.task_id))
-        .where(changes.c.seq > seq)
+        # A word that this version does not know must not stop who follows.
+        .where(changes.c.seq > seq, changes.c.status.in_(TaskStatus))
         .order_by(changes.c.seq)
         .limit(limit)
     )

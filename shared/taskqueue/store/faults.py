@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from taskqueue.errors import QueryFailed, StoreUnavailable
+from taskqueue.errors import QueryFailed, RowDamaged, StoreUnavailable
 
 _PRIMARY_CODE: Final = 0xFF  # sqlite.org/rescode.html: the low byte; what is above tells more
 
@@ -26,6 +26,15 @@ def store_errors() -> Iterator[None]:
         raise QueryFailed(_cause(error)) from error
     except OSError as error:
         raise StoreUnavailable(str(error)) from error
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turns whatever a damaged row brings about into RowDamaged; `what` names the row."""
+    try:
+        yield
+    except Exception as error:
+        raise RowDamaged(f"{what}: {error}") from error
 
 
 def _is_about_the_query(error: SQLAlchemyError) -> bool:

@@ -197,8 +197,17 @@ def remove(connection: Connection, ids: Iterable[str], *conditions: ColumnElemen
     rows = connection.execute(
         removal.returning(tasks.c.id, tasks.c.accepted_at, tasks.c.tags), Batch.of([task_id] for task_id in ids)
     ).all()
-    tags = [(tag, row.accepted_at, row.id) for row in rows if row.tags for tag in from_json(row.tags)]
+    tags = [(tag, row.accepted_at, row.id) for row in rows if row.tags for tag in _tags_in(row.tags)]
     if tags:
         connection.execute(_UNTAG, Batch.of(tags))
     count(connection, REMOVED, len(rows))
     return {row.id for row in rows}
+
+
+def _tags_in(text: str) -> Sequence[str]:
+    """None where they are damaged: a tag may outlive its task, but no task must outlive its time."""
+    try:
+        found = from_json(text)
+    except ValueError:
+        return ()
+    return found if isinstance(found, list) else ()

@@ -11,6 +11,8 @@ from typing import Any, Final
 from sqlalchemy import Column, ColumnElement, CompoundSelect, Select, Subquery, desc, exists, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from taskqueue import events
+from taskqueue.errors import RowDamaged
 from taskqueue.schema import Task, TaskStatus
 from taskqueue.store import shown
 from taskqueue.store.tables import task_tags, tasks
@@ -162,7 +164,10 @@ async def _read(connection: AsyncConnection, found: Sequence[Position]) -> tuple
         for number, row in enumerate(map(rows.get, ids), start + 1):
             if row is None:
                 continue  # a tag that has outlived its task
-            listed.append(shown.task(row))
+            try:
+                listed.append(shown.task(row))
+            except RowDamaged as error:  # the others are shown all the same
+                events.emit(events.ROW_DAMAGED, reason=str(error))
             characters += shown.characters(row)
             if characters >= PAGE_CHARACTERS:
                 return listed, number

@@ -4,7 +4,7 @@ Any process may find that a schedule is due. The transaction holds the write loc
 moved on already.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,9 +13,10 @@ from sqlalchemy import Connection, Row, and_, bindparam, case, delete, insert, s
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue import events
-from taskqueue.errors import InvalidRequest
+from taskqueue.errors import RowDamaged
 from taskqueue.schedule import Schedule, ScheduleRequest, makes_task
 from taskqueue.store.adding import NewTask, add
+from taskqueue.store.faults import reading
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tables import schedules
 
@@ -126,10 +127,11 @@ def _tick_one(connection: Connection, row: Row[Any], item: Tick, stamp: int) -> 
     moved = update(schedules).where(schedules.c.id == row.id)
     try:
         request = _schedule(row)
-        recurrence = request.recurrence(row.created_at * 1000)
-        next_at = recurrence.next_after(item.now)
-        wanted = makes_task(recurrence, row.next_at, item.now, request.missed)
-    except (InvalidRequest, ValueError, TypeError) as error:
+        with reading(f"schedule {row.id}"):
+            recurrence = request.recurrence(request.created_at * 1000)
+            next_at = recurrence.next_after(item.now)
+            wanted = makes_task(recurrence, row.next_at, item.now, request.missed)
+    except RowDamaged as error:
         events.emit(events.SCHEDULE_STOPPED, schedule_id=row.id, reason=str(error))
         connection.execute(moved.values(next_at=None))
         return None
@@ -160,11 +162,25 @@ async def find(connection: AsyncConnection, schedule_id: str) -> Schedule | None
 async def listed(connection: AsyncConnection) -> Sequence[Schedule]:
     """Schedules, oldest first; 1,000 at most."""
     query = select(schedules).order_by(schedules.c.created_at, schedules.c.id).limit(PAGE)
-    return [_schedule(row) for row in await connection.execute(query)]
+    return list(_readable(await connection.execute(query)))
+
+
+def _readable(rows: Iterable[Row[Any]]) -> Iterator[Schedule]:
+    for row in rows:
+        try:
+            yield _schedule(row)
+        except RowDamaged as error:  # the others are shown all the same
+            events.emit(events.ROW_DAMAGED, reason=str(error))
 
 
 def _schedule(row: Row[Any]) -> Schedule:
-    members = {
+    """The schedule that the row holds. Raises RowDamaged."""
+    with reading(f"schedule {row.id}"):
+        return Schedule.model_validate(_members(row))
+
+
+def _members(row: Row[Any]) -> dict[str, Any]:
+    return {
         **from_json(row.options),
         "id": row.id,
         "action": row.action,
@@ -179,7 +195,6 @@ def _schedule(row: Row[Any]) -> Schedule:
         "last_at": _seconds(row.last_at),
         "last_task_id": row.last_task_id,
     }
-    return Schedule.model_validate(members)
 
 
 def _seconds(instant: int | None) -> int | None:

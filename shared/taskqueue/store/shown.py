@@ -6,6 +6,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, select
 
 from taskqueue.schema import Attempt, Task, TaskStatus, Timings
+from taskqueue.store.faults import reading
 from taskqueue.store.tables import tasks
 
 SHOWN: Final = select(
@@ -38,7 +39,12 @@ _ATTEMPTS: Final = TypeAdapter(list[Attempt])
 
 
 def task(row: RowMapping) -> Task:
-    """The task that the row holds."""
+    """The task that the row holds. Raises RowDamaged."""
+    with reading(f"task {row['id']}"):
+        return _task(row)
+
+
+def _task(row: RowMapping) -> Task:
     members: dict[str, Any] = dict(row)
     members["attempts"] = row["attempt"] - row["forgiven"]
     members["tags"] = row["tags"] or "[]"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, func, select, true
+from sqlalchemy import ColumnElement, RowMapping, case, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue.schema import TaskStatus
@@ -79,7 +79,8 @@ async def _neighbours(connection: AsyncConnection, row: RowMapping, now: int) ->
     higher = await _count(connection, tasks.c.priority > row["priority"], *queued)
     at_work = await _count(connection, tasks.c.status == TaskStatus.RUNNING)
     live = select(func.count()).select_from(workers).where(workers.c.seen_at >= now - LIVE_MS)
-    offered = func.json_each(workers.c.actions).table_valued("key", name="offered")
+    actions = case((func.json_valid(workers.c.actions), workers.c.actions), else_="{}")
+    offered = func.json_each(actions).table_valued("key", name="offered")
     able = select(func.count()).select_from(workers.join(offered, true())).where(offered.c.key == row["action"])
     return Neighbours(
         same + higher,

@@ -6,10 +6,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Result, Row, func, select, update
 
+from taskqueue import events
+from taskqueue.errors import RowDamaged
 from taskqueue.schema import NORMAL, TaskPayload, TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.expiring import expire
+from taskqueue.store.faults import reading
 from taskqueue.store.history import AttemptOutcome, appended, entry
 from taskqueue.store.tables import status_of_row, tasks
 
@@ -90,8 +93,8 @@ def _end_lost(connection: Connection, item: Due) -> list[str]:
             tasks.c.worker,
             tasks.c.cancel_requested_at,
         )
-        .where(tasks.c.due_at <= item.now, status_of_row == TaskStatus.RUNNING)
-        .order_by(tasks.c.due_at)
+        # Few run; by `due_at`, a backlog that the broker does not take would be walked through with the lock held.
+        .where(tasks.c.status == TaskStatus.RUNNING, tasks.c.due_at + 0 <= item.now)
         .limit(LOST_AT_ONCE)
     )
     found: Result[Any] = connection.execute(query)
@@ -155,22 +158,25 @@ def _take(connection: Connection, item: Due) -> list[Ready]:
     if expired:
         expire(connection, expired, item.now)
     taken = [row for row in found if not row.expired]
+    # What cannot be read is moved on like the rest: it must not be found first for ever.
     if taken:
         connection.execute(
             update(tasks)
             .where(tasks.c.id.in_([row.id for row in taken]), status_of_row == TaskStatus.PENDING)
             .values(due_at=item.lease_until)
         )
-    return [
-        Ready(
-            TaskPayload.model_validate_json(row.payload),
-            row.attempt,
-            len(row.payload),
-            row.priority,
-            alone=bool(row.alone),
-        )
-        for row in taken
-    ]
+    return [ready for ready in map(_ready, taken) if ready is not None]
+
+
+def _ready(row: Row[Any]) -> Ready | None:
+    """The task that is ready; None where its row is damaged, which must stop no other."""
+    try:
+        with reading(f"task {row.id}"):
+            payload = TaskPayload.model_validate_json(row.payload)
+    except RowDamaged as error:
+        events.emit(events.ROW_DAMAGED, reason=str(error))
+        return None
+    return Ready(payload, row.attempt, len(row.payload), row.priority, alone=bool(row.alone))
 
 
 def _as_many_as_fit(rows: Result[Any]) -> list[Row[Any]]:

@@ -24,7 +24,7 @@ from taskqueue.broker.amqp.session import (
     open_session,
 )
 from taskqueue.broker.amqp.topology import count_ready, declare
-from taskqueue.broker.contract import Receive
+from taskqueue.broker.contract import FindUrl, Receive
 from taskqueue.errors import BrokerUnavailable
 
 WATCH_SECONDS: Final = 5.0
@@ -49,8 +49,8 @@ class Consumption:
 class AmqpSubscription:
     """See `contract.Subscription`."""
 
-    def __init__(self, url: str, name: str, consumption: Consumption) -> None:
-        self._url = url
+    def __init__(self, find_url: FindUrl, name: str, consumption: Consumption) -> None:
+        self._find_url = find_url
         self._name = name
         self._consumption = consumption
         self._stopped = False
@@ -75,7 +75,7 @@ class AmqpSubscription:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Session]:
-        async with open_session(self._url, self._name) as session:
+        async with open_session(self._find_url(), self._name) as session:
             self._current = consuming = _ConsumingSession(session, self._consumption)
             async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
                 asking = await session.open_channel()

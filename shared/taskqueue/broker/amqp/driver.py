@@ -27,12 +27,13 @@ from taskqueue.broker.amqp.session import (
     lost_not_cancelled,
     open_session,
 )
-from taskqueue.broker.amqp.topology import count_dead, count_ready, declare
+from taskqueue.broker.amqp.topology import are_there, count_dead, count_ready, declare, require_leave_to_publish
 from taskqueue.broker.contract import (
     DEAD_LETTER_QUEUE,
     PUBLISH_TIMEOUT_SECONDS,
     QUEUE,
     REASON_HEADER,
+    FindUrl,
     Holdings,
     Receive,
 )
@@ -53,9 +54,10 @@ class _PublishingSession:
 class AmqpBroker:
     """See `contract.Broker`."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self._url = url
+    def __init__(self, find_url: FindUrl, name: str, *, makes_queues: bool = True) -> None:
+        self._find_url = find_url
         self._name = name
+        self._makes_queues = makes_queues
         self.away_since: int | None = system_clock()
         self._current: _PublishingSession | None = None
 
@@ -94,7 +96,7 @@ class AmqpBroker:
     ) -> AbstractAsyncContextManager[AmqpSubscription]:
         """See `contract.Broker`."""
         consumption = Consumption(channels, prefetch_count, receive, self._bury)
-        return AmqpSubscription(self._url, f"{self._name} consuming", consumption).running()
+        return AmqpSubscription(self._find_url, f"{self._name} consuming", consumption).running()
 
     async def ready_count(self) -> int:
         """See `contract.Broker`."""
@@ -116,11 +118,14 @@ class AmqpBroker:
 
     @asynccontextmanager
     async def _open_for_publishing(self) -> AsyncIterator[Session]:
-        async with open_session(self._url, f"{self._name} publishing") as session:
+        async with open_session(self._find_url(), f"{self._name} publishing") as session:
             async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
                 channel = await session.open_channel()
-                await declare(channel)
+                if self._makes_queues or not await are_there(session):
+                    await declare(channel)
                 asking = await session.open_channel()
+                # Last, since it is what makes a broker without memory block the connection: no channel opens then.
+                await require_leave_to_publish(session)
             publisher = BatchPublisher(cast("UnderlayChannel", await channel.get_underlay_channel()), QUEUE)
             self._current = _PublishingSession(session, publisher, asking)
             self.away_since = None

@@ -1,7 +1,9 @@
 """Keeping a connection to RabbitMQ: open a session, wait until any part of it ends, close it, open the next."""
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Final
@@ -17,6 +19,7 @@ from taskqueue.retry import Backoff
 HEARTBEAT_SECONDS: Final = 15  # rabbitmq.com/docs/heartbeats: between 5 and 20 s is best
 OPEN_TIMEOUT_SECONDS: Final = 15.0
 CLOSE_TIMEOUT_SECONDS: Final = 3.0
+REPORT_AGAIN_SECONDS: Final = 60.0
 RECONNECT: Final = Backoff(first=0.5, ceiling=5)
 # aio-pika raises RuntimeError for what is asked of a connection that has just closed.
 SESSION_ERRORS: Final = (AMQPError, OSError, TimeoutError, RuntimeError)
@@ -59,6 +62,12 @@ class Session:
         underlay.on_consumer_cancel_callbacks.add(lambda _: self.end("the broker cancelled a consumer"))
         return channel
 
+    async def open_trial_channel(self) -> AbstractChannel:
+        """A channel to ask something that may be refused: its end is not the session's."""
+        channel = await self._connection.channel()
+        self._channels.append(channel)
+        return channel
+
     def end(self, reason: str) -> None:
         """Ends the session; the first reason stands."""
         self.reason = self.reason or reason
@@ -84,6 +93,30 @@ async def open_session(url: str, name: str) -> AsyncIterator[Session]:
                 await connection.close()
 
 
+class Reports:
+    """What the log hears of a connection: a kind of loss once a minute at most, and a return after a loss it heard."""
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._clock = clock
+        self._told: dict[str, float] = {}
+        self._owes_return = True
+
+    def connected(self) -> None:
+        """The connection is there."""
+        if self._owes_return:
+            events.emit(events.BROKER_CONNECTED, connection=self._name)
+        self._owes_return = False
+
+    def lost(self, kind: str, reason: str) -> None:
+        """The connection is gone, or there is none, for a reason of this kind."""
+        now = self._clock()
+        if now - self._told.get(kind, -math.inf) >= REPORT_AGAIN_SECONDS:
+            self._told[kind] = now
+            self._owes_return = True
+            events.emit(events.BROKER_LOST, connection=self._name, reason=reason)
+
+
 OpenTenancy = Callable[[], AbstractAsyncContextManager[Session]]
 """Opens a session with everything on it that its user needs, within OPEN_TIMEOUT_SECONDS."""
 
@@ -101,18 +134,16 @@ async def kept_open(open_tenancy: OpenTenancy, name: str) -> AsyncIterator[None]
 
 
 async def _keep_open(open_tenancy: OpenTenancy, name: str) -> None:
-    failures = 0
+    failures, reports = 0, Reports(name)
     while True:
         try:
             with lost_not_cancelled():
                 async with open_tenancy() as session:
-                    events.emit(events.BROKER_CONNECTED, connection=name)
+                    reports.connected()
                     failures = 0
                     await session.ended()
-                    reason = session.reason
+                    reports.lost(session.reason.partition("(")[0], session.reason)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next session may do without it
-            reason = repr(error)
+            reports.lost(type(error).__name__, repr(error))
         failures += 1
-        if failures == 1:
-            events.emit(events.BROKER_LOST, connection=name, reason=reason)
         await asyncio.sleep(RECONNECT.delay(failures, random.random()))  # noqa: S311 - jitter needs no secrecy

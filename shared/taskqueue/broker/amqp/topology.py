@@ -1,23 +1,28 @@
-"""The queues, as every process declares them.
+"""The queues, as every process that may declares them.
 
 RabbitMQ refuses a queue that exists with other arguments, so what may need tuning later belongs into a policy.
 
-Sources: rabbitmq.com/docs/quorum-queues (delivery limit, dead-lettering at least once needs `reject-publish`).
+Sources: rabbitmq.com/docs/quorum-queues (delivery limit, dead-lettering at least once needs `reject-publish`) and
+/docs/access-control (to make a queue that dead-letters one must be allowed to read it; to look for it, nothing).
 """
 
 import asyncio
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
+from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractQueue
+from aio_pika.exceptions import ChannelNotFoundEntity
 
-from taskqueue.broker.amqp.session import lost_not_cancelled
+from taskqueue.broker.amqp.session import Session, lost_not_cancelled
 from taskqueue.broker.contract import DEAD_LETTER_QUEUE, QUEUE
 
 # The true count of attempts is in the store. This is a backstop for a message that ends every connection it comes to.
 _DELIVERY_LIMIT: Final = 100
 
 RPC_TIMEOUT_SECONDS: Final = 5.0
+TRIAL_SECONDS: Final = 2.0
 
 _DEAD_LETTER_ARGUMENTS: Final = MappingProxyType({"x-queue-type": "quorum"})
 _QUEUE_ARGUMENTS: Final = MappingProxyType(
@@ -36,6 +41,29 @@ async def declare(channel: AbstractChannel) -> AbstractQueue:
     """Makes both queues where they do not exist, and answers the one of tasks."""
     await _declare(channel, DEAD_LETTER_QUEUE, _DEAD_LETTER_ARGUMENTS)
     return await _declare(channel, QUEUE, _QUEUE_ARGUMENTS)
+
+
+async def are_there(session: Session) -> bool:
+    """Whether somebody has made the queue of tasks."""
+    trial = await session.open_trial_channel()
+    try:
+        await trial.declare_queue(QUEUE, passive=True)
+    except ChannelNotFoundEntity:
+        return False
+    await trial.close()
+    return True
+
+
+async def require_leave_to_publish(session: Session) -> None:
+    """Publishes what no queue takes, since RabbitMQ tells only then whether this user may publish.
+
+    So a session that may not does not begin, and nobody takes it for a connection. One that hears nothing does: a
+    broker without memory confirms nothing, and is no stranger.
+    """
+    trial = await session.open_trial_channel()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(TRIAL_SECONDS):
+            await trial.default_exchange.publish(Message(b""), routing_key="", mandatory=False)
 
 
 async def _declare(channel: AbstractChannel, name: str, arguments: MappingProxyType[str, Any]) -> AbstractQueue:
