@@ -74,6 +74,10 @@ class ScheduleRequest(WorkRequest):
         interval = None if self.interval is None else milliseconds(self.interval)
         return Recurrence(self.cron, interval, self.timezone, anchor)
 
+    def check_timezone(self) -> None:
+        """Raises InvalidRequest for one that is not known: an interval does without, but may become a cron one day."""
+        _zone(self.timezone)
+
     def first_after(self, now: int, anchor: int) -> int | None:
         """Its first tick after `now` (ms), None while it is paused. Raises InvalidRequest where there will be none."""
         tick = self.recurrence(anchor).next_after(now)

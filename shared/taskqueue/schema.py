@@ -217,6 +217,8 @@ _SENTENCES: Final = {
     "greater_than_equal": "{member} must be at least {ge:.15g}",
     "less_than_equal": "{member} must be at most {le:.15g}",
     "list_type": "{member} must be a list",
+    "bool_type": "{member} must be true or false",
+    "literal_error": "{member} must be {expected}",
     "too_long": "{member} must have at most {max_length} members",
 }
 

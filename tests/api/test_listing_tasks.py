@@ -185,6 +185,14 @@ async def test_a_limit_beyond_its_bounds_is_refused(api: Api, limit: str) -> Non
     assert (await api.http.get(f"/tasks?limit={limit}")).is_error(400, "limit must be a whole number from 1 to 100")
 
 
+async def test_an_offset_whose_plus_is_sent_as_it_is_is_understood(api: Api) -> None:
+    """A query reads it as a space, which whoever types it into a shell does not know."""
+    task_id = await api.http.submitted("a")
+
+    for offset in ("+00:00", "+0000", "%2B00:00"):
+        assert await _listed(api, f"since=2026-01-31T12:00:00{offset}") == [task_id]
+
+
 @pytest.mark.parametrize("name", ["since", "until"])
 @pytest.mark.parametrize("instant", ["yesterday", "2026-01-31T12:00:00", "-1", "1e9", "nan", "%00", "9" * 30])
 async def test_what_is_no_instant_is_refused(api: Api, name: str, instant: str) -> None:

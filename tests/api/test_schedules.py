@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from taskqueue.clock import system_clock
+from taskqueue.store import schedules
 from tests.api.conftest import Api
 from tests.support.database import change, rows
 from tests.support.http import Answer
@@ -43,6 +44,29 @@ async def test_a_schedule_is_created_listed_and_shown(api: Api) -> None:
     assert (await api.http.get("/schedules")).json == {"schedules": [schedule], "count": 1}
 
 
+async def test_schedules_are_listed_by_pages(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order in which they were made, each once; a page has an end by number and by size, and one at least."""
+    monkeypatch.setattr(schedules, "PAGE", 3)
+    monkeypatch.setattr(schedules, "PAGE_CHARACTERS", 1_000)
+    sizes = [1, 1, 1, 1, 2_000, 700, 700, 1]
+    ids = [(await _create(api, {**DAILY, "data": {"text": "x" * size}})).json["id"] for size in sizes]
+    order = [row[0] for row in rows(api.database, "SELECT id FROM schedules ORDER BY created_at, id")]
+    path: str | None = "/schedules"
+    listed, counts = [], []
+    while path is not None:
+        answer = await api.http.get(path)
+        listed += [schedule["id"] for schedule in answer.json["schedules"]]
+        counts.append(answer.json["count"])
+        link = answer.headers.get("Link")
+        path = link.partition("<")[2].partition(">")[0] if link else None
+
+    assert listed == order
+    assert set(listed) == set(ids)
+    assert all(1 <= count <= 3 for count in counts)
+    assert len(counts) >= 4
+    assert (await api.http.get("/schedules?cursor=x")).is_error(400, "cursor must be one that an earlier answer gave")
+
+
 @pytest.mark.parametrize(
     ("members", "sentence"),
     [
@@ -51,6 +75,12 @@ async def test_a_schedule_is_created_listed_and_shown(api: Api) -> None:
         ({"timezone": "Nowhere"}, "timezone 'Nowhere' is not known: it must be a name such as Europe/Berlin"),
         ({"action": ""}, "action required"),
         ({"data": []}, "data must be an object"),
+        (
+            {"cron": None, "interval": 5, "timezone": "Nowhere"},
+            "timezone 'Nowhere' is not known: it must be a name such as Europe/Berlin",
+        ),
+        ({"missed": "no"}, "missed must be 'run' or 'skip'"),
+        ({"paused": "yes"}, "paused must be true or false"),
     ],
 )
 async def test_a_bad_schedule_is_refused(api: Api, members: dict[str, Any], sentence: str) -> None:

@@ -115,7 +115,7 @@ async def test_a_damaged_schedule_is_left_out_of_the_list(store: TaskStore, data
         await _kept(store, name)
     change(database, "UPDATE schedules SET options = '[]' WHERE id = 'bad'")
 
-    assert [schedule.id for schedule in await store.schedules()] == ["good"]
+    assert [schedule.id for schedule in (await store.schedules()).schedules] == ["good"]
     with pytest.raises(RowDamaged, match="bad"):
         await store.find_schedule("bad")
     assert await store.forget_schedule("bad")
@@ -140,7 +140,7 @@ async def test_whatever_a_schedule_s_row_holds_the_others_tick(
 
     last = rows(database, "SELECT last_task_id FROM schedules WHERE id = 'good'")
     assert last[0][0] in [ready.payload.id for ready in made]
-    assert "good" in [schedule.id for schedule in await store.schedules()]
+    assert "good" in [schedule.id for schedule in (await store.schedules()).schedules]
 
 
 async def _kept(store: TaskStore, schedule_id: str, now: int = START) -> None:

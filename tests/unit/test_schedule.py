@@ -142,7 +142,7 @@ def test_missed_ticks_are_made_up_for_once_or_not_at_all(late: int, missed: str,
             {"cron": "* * * * *", "timezone": "../etc/passwd"},
             "timezone '../etc/passwd' is not known: it must be a name such as Europe/Berlin",
         ),
-        ({"cron": "* * * * *", "missed": "maybe"}, "missed Input should be 'run' or 'skip'"),
+        ({"cron": "* * * * *", "missed": "maybe"}, "missed must be 'run' or 'skip'"),
         ({"interval": 5, "priority": 10}, "priority must be at most 9"),
     ],
 )

@@ -14,6 +14,9 @@ from taskqueue.schema import TaskStatus
 from taskqueue.store.pages import PAGE, Position, Wanted
 
 _UNIX_SECONDS: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")
+_PLUS: Final = re.compile(r"(?<=\d) (?=\d\d:?\d\d$)")
+"""Before the offset, where a client sent the plus sign as it is: in a query that is a space."""
+
 _MAX_STAMP: Final = 2**63 - 1
 
 
@@ -73,6 +76,7 @@ def _instant(request: web.Request, name: str) -> int | None:
     text = request.query.get(name)
     if not text:
         return None
+    text = _PLUS.sub("+", text)
     if _UNIX_SECONDS.fullmatch(text):
         return round(float(text) * 1_000_000)
     try:

@@ -6,10 +6,11 @@ moved on already.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Connection, Row, and_, bindparam, case, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue import events
@@ -17,11 +18,12 @@ from taskqueue.errors import RowDamaged
 from taskqueue.schedule import Schedule, ScheduleRequest, makes_task
 from taskqueue.store.adding import NewTask, add
 from taskqueue.store.faults import reading
+from taskqueue.store.pages import PAGE_CHARACTERS, Position
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tables import schedules
 
 TICKS_AT_ONCE: Final = 50
-PAGE: Final = 1_000
+PAGE: Final = 100
 _RECURRENCE: Final = ("cron", "interval", "timezone", "paused")
 
 
@@ -159,10 +161,30 @@ async def find(connection: AsyncConnection, schedule_id: str) -> Schedule | None
     return _schedule(row) if row else None
 
 
-async def listed(connection: AsyncConnection) -> Sequence[Schedule]:
-    """Schedules, oldest first; 1,000 at most."""
-    query = select(schedules).order_by(schedules.c.created_at, schedules.c.id).limit(PAGE)
-    return list(_readable(await connection.execute(query)))
+@dataclass(frozen=True)
+class Listed:
+    """Schedules, oldest first, and where to go on, unless these were the last."""
+
+    schedules: Sequence[Schedule]
+    next: Position | None = None
+
+
+_CHARACTERS: Final = func.coalesce(func.length(schedules.c.data), 0).label("characters")
+
+
+async def listed(connection: AsyncConnection, after: Position | None = None) -> Listed:
+    """A page of schedules: as many as one may hold, by their number and their size."""
+    place = schedules.c.created_at, schedules.c.id
+    query = select(*place, _CHARACTERS).order_by(*place).limit(PAGE + 1)
+    if after is not None:
+        query = query.where(tuple_(*place) > tuple_(after.accepted_at, after.id))
+    found = (await connection.execute(query)).all()
+    sizes = accumulate(row.characters for row in found[:PAGE])
+    here = [row for row, size in zip(found, sizes, strict=False) if size <= PAGE_CHARACTERS] or found[:1]
+    wanted = select(schedules).where(schedules.c.id.in_([row.id for row in here])).order_by(*place)
+    rows = await connection.execute(wanted)
+    more = Position(here[-1].created_at, here[-1].id) if len(here) < len(found) else None
+    return Listed(list(_readable(rows)), more)
 
 
 def _readable(rows: Iterable[Row[Any]]) -> Iterator[Schedule]:

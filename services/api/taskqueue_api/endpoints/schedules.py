@@ -9,6 +9,7 @@ from taskqueue.schedule import Schedule, ScheduleRequest
 from taskqueue.schema import TaskStatus, decode_object
 from taskqueue.store.schedules import Kept
 from taskqueue.store.sweeps import Ready
+from taskqueue_api import listing
 from taskqueue_api.collaborators import COLLABORATORS, Collaborators
 from taskqueue_api.requests import read_body
 from taskqueue_api.responses import error_response, json_response
@@ -19,20 +20,24 @@ CHANGES_AT_ONCE: Final = 20
 
 async def create(request: web.Request) -> web.Response:
     """`POST /schedules`: it is on disk before the 201."""
-    asked = ScheduleRequest.parse(await read_body(request))
+    body = await read_body(request)
     collaborators = request.app[COLLABORATORS]
-    collaborators.catalogue.check(asked.action, asked.data)
-    now = collaborators.clock()
-    # To the second, as clients see it: intervals count from there.
-    kept = Kept(str(uuid4()), asked, now, asked.first_after(now, now // 1000 * 1000))
-    await collaborators.store.keep_schedule(kept)
+    async with collaborators.bodies.holding(len(body)):
+        asked = ScheduleRequest.parse(body)
+        asked.check_timezone()
+        collaborators.catalogue.check(asked.action, asked.data)
+        now = collaborators.clock()
+        # To the second, as clients see it: intervals count from there.
+        kept = Kept(str(uuid4()), asked, now, asked.first_after(now, now // 1000 * 1000))
+        await collaborators.store.keep_schedule(kept)
     return await _answer(request, kept.id, 201)
 
 
 async def list_all(request: web.Request) -> web.Response:
-    """`GET /schedules`: oldest first."""
-    found = await request.app[COLLABORATORS].store.schedules()
-    return json_response({"schedules": [_shown(schedule) for schedule in found], "count": len(found)})
+    """`GET /schedules`: oldest first, and where to go on."""
+    page = await request.app[COLLABORATORS].store.schedules(listing.position(request))
+    content = {"schedules": [_shown(schedule) for schedule in page.schedules], "count": len(page.schedules)}
+    return json_response(content, headers=listing.link_to_next(request, page.next))
 
 
 async def show(request: web.Request) -> web.Response:
@@ -42,7 +47,9 @@ async def show(request: web.Request) -> web.Response:
 
 async def change(request: web.Request) -> web.Response:
     """`PATCH /schedules/{id}`: the members that are sent take the place of what was."""
-    return await _change(request, decode_object(await read_body(request)))
+    body = await read_body(request)
+    async with request.app[COLLABORATORS].bodies.holding(len(body)):
+        return await _change(request, decode_object(body))
 
 
 async def pause(request: web.Request) -> web.Response:
@@ -89,6 +96,8 @@ async def _change(request: web.Request, changes: dict[str, Any]) -> web.Response
 async def _replace(collaborators: Collaborators, schedule: Schedule, changes: dict[str, Any]) -> bool:
     """False where somebody else has changed it since it was read."""
     asked = schedule.changed(changes)
+    if "timezone" in changes:
+        asked.check_timezone()
     if not changes.keys().isdisjoint(("action", "data")):  # one that no longer fits can be paused all the same
         collaborators.catalogue.check(asked.action, asked.data)
     created_at = schedule.created_at * 1000

@@ -1,10 +1,9 @@
 """Schedules are kept, changed and forgotten."""
 
-from collections.abc import Sequence
-
 from taskqueue.schedule import Schedule
 from taskqueue.store import schedules
 from taskqueue.store.doors.door import Door
+from taskqueue.store.pages import Position
 
 
 class Scheduling(Door):
@@ -26,6 +25,6 @@ class Scheduling(Door):
         """The schedule, if it is known."""
         return await self._read(lambda connection: schedules.find(connection, schedule_id))
 
-    async def schedules(self) -> Sequence[Schedule]:
-        """Schedules, oldest first; 1,000 at most."""
-        return await self._read(schedules.listed)
+    async def schedules(self, after: Position | None = None) -> schedules.Listed:
+        """A page of schedules, oldest first, after that position."""
+        return await self._read(lambda connection: schedules.listed(connection, after))
