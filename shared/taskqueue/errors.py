@@ -9,10 +9,11 @@
     │   └── QueryFailed           the database answered with an error
     │       └── RowDamaged        a row holds what this system never wrote
     ├── WorkerExhausted           too many handlers hang: only a new process gets rid of them
-    └── StartRefused              a process that must not start; each has its own exit code
+    └── StartRefused              a process that must not start; each has an exit code
         ├── MigrationFailed       1
         ├── InvalidSettings       2
         ├── SchemaUnknown         65  (EX_DATAERR)
+        ├── DatabaseDamaged       65  (the same: neither helps itself)
         ├── AddressUnusable       69  (EX_UNAVAILABLE)
         ├── StoreUnreachable      75  (EX_TEMPFAIL)
         ├── FolderNotWritable     73  (EX_CANTCREAT)
@@ -83,6 +84,12 @@ class InvalidSettings(StartRefused):
 
 class SchemaUnknown(StartRefused):
     """The database has a schema that this version does not know: run the migrate service of this version."""
+
+    exit_code = 65
+
+
+class DatabaseDamaged(StartRefused):
+    """The database is damaged: restore a copy."""
 
     exit_code = 65
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from taskqueue import events
 from taskqueue.errors import FolderNotWritable, SchemaUnknown, StoreUnreachable
-from taskqueue.store import sqlite
+from taskqueue.store import soundness, sqlite
 from taskqueue_migrate import database
 from taskqueue_migrate.lock import only_migrate
 
@@ -33,11 +33,15 @@ def upgrade(
     """Brings the SQLite file `path`, made where it is missing, to the newest revision; does nothing where it is there.
 
     Blocks: call it in a thread. `shared_file` says that other processes write the file too. Raises StartRefused, and
-    leaves the schema as it was, where that cannot be done; waits at most `patience_seconds` for each lock.
+    leaves the schema as it was, where that cannot be done; waits at most `patience_seconds` for each lock, and looks as
+    long, too, whether the file is whole.
     """
     _make_folder(path.parent)
     _choose_sqlite(shared_file=shared_file)
     scripts = _scripts(migrations)
+    if _exists(path):
+        soundness.require_writable(path)
+        soundness.require_whole(path, patience_seconds)
     with only_migrate(path, patience_seconds), database.migrating(path, patience_seconds) as connection:
         before = _revisions(connection)
         _require_known(before, scripts)

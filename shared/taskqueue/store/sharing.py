@@ -1,6 +1,7 @@
 """Who uses a database: many services together, or embedded mode alone. A lock beside the file says which (flock(2))."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,8 +40,13 @@ def _held(database: Path, kind: int, refusal: str) -> Iterator[None]:
 def _open(place: Path) -> IO[str]:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderNotWritable(
+            f"the folder of the database cannot be made ({error.strerror}): {place.parent}"
+        ) from error
+    try:
         return place.open("a")
     except OSError as error:
         raise FolderNotWritable(
-            f"the folder of the database cannot be made or written ({error.strerror}): {place.parent}"
+            f"the lock file beside the database cannot be written by user {os.getuid()} ({error.strerror}): {place}"
         ) from error

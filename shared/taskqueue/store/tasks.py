@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import Final
 
 from taskqueue.clock import Clock
 from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, StoreUnreachable
-from taskqueue.store import reads, sqlite
+from taskqueue.store import reads, soundness, sqlite
 from taskqueue.store.doors.adding import Adding
 from taskqueue.store.doors.auditing import Auditing
 from taskqueue.store.doors.enrolling import Enrolling
@@ -20,6 +21,9 @@ from taskqueue.store.doors.working import Working
 from taskqueue.store.sharing import together_with
 from taskqueue.store.tables import SCHEMA_REVISION
 from taskqueue.store.writer import GroupCommitWriter
+
+LOOK_SECONDS: Final = 1.0
+"""How long a service looks whether its database is whole. Most are small; migrate takes its time."""
 
 
 class TaskStore(Adding, Working, Sweeping, Scheduling, Ordering, Retaining, Reading, Listening, Enrolling, Auditing):
@@ -78,3 +82,5 @@ def _refuse_unsafe(path: Path, *, shared_file: bool) -> None:
         sqlite.require_mended(version)
     if not path.exists():
         raise StoreUnreachable(f"there is no database yet at {path}: run the migrate service first")
+    soundness.require_writable(path)
+    soundness.require_whole(path, LOOK_SECONDS)
