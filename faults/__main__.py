@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiohttp import ClientSession, TCPConnector
 
-from faults.catalogue import broker, database, messages, network, process, services
+from faults.catalogue import broker, database, messages, network, process, services, storm
 from faults.report import HEAD, line, summary
 from faults.rounds import Outcome, Rounds
 from faults.scene import System
@@ -21,7 +21,14 @@ from faults.schedule import Fault, schedule
 from faults.single import SingleProcess
 from faults.stack import ComposeStack
 
-ON_COMPOSE = (*services.FAULTS, *network.FAULTS, *broker.FAULTS, *database.FAULTS, *messages.FAULTS)
+ON_COMPOSE = (
+    *services.FAULTS,
+    *network.FAULTS,
+    *broker.FAULTS,
+    *database.FAULTS,
+    *messages.FAULTS,
+    *storm.FAULTS,
+)
 ON_PROCESSES = process.FAULTS
 
 

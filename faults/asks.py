@@ -63,6 +63,9 @@ _KINDS: Final = {
     "high": 5,
 }
 
+_RUNS: Final = {"sum": 0, "uppercase": 0, "stumble": 2, "poison": 3}
+"""Where it is not once. A poison runs twice in company, which is forgiven, and then alone (docs/adr/0010)."""
+
 
 def draw(random: Random, tag: str) -> Ask:
     """A request by chance."""
@@ -82,12 +85,13 @@ def ask(kind: str, n: int, tag: str, key: str | None = None, *, delay: int = 1) 
         return _ask("double", {"n": n}, tag, key, twice, delay=delay)
     if kind == "high":
         return _ask("double", {"n": n}, tag, key, twice, priority=9)
+    if kind == "poison":
+        return _ask(kind, {"n": n}, tag, key, Expected("failed"), max_attempts=1)
     data = {"n": n, "seconds": LINGER_SECONDS} if kind == "linger" else {"n": n}
     return _ask(kind, data, tag, key, Expected("failed") if kind == "doomed" else twice)
 
 
 def _ask(action: str, data: dict[str, Any], tag: str, key: str | None, expected: Expected, **options: int) -> Ask:
     body = json.dumps({"action": action, "data": data, "tags": [tag], **options}).encode()
-    runs = {"sum": 0, "uppercase": 0, "stumble": 2}.get(action, 1)
-    prompt = action not in ("stumble", "linger") and "delay" not in options
-    return Ask(tag, body, expected, key, runs, prompt)
+    prompt = action not in ("stumble", "linger", "poison") and "delay" not in options
+    return Ask(tag, body, expected, key, _RUNS.get(action, 1), prompt)

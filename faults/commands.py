@@ -36,7 +36,7 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise CommandFailed(f"{' '.join(command[:6])} took longer than {seconds:g} s") from error
     if ended.returncode != 0:
-        raise CommandFailed(f"{' '.join(command[:6])} ended with {ended.returncode}: {ended.stderr[-3000:]}")
+        raise CommandFailed(f"{' '.join(command[:6])} ended with {ended.returncode}: {ended.stderr[-3000:].strip()}")
     return ended.stdout
 
 

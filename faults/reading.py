@@ -11,6 +11,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 AT_ONCE: Final = 16
 POLL_SECONDS: Final = 0.3
+AUDIT: Final = ClientTimeout(total=30)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,18 @@ class Reader:
 
         return {task_id: seen for task_id, seen in await asyncio.gather(*map(one, ids)) if seen}
 
+    async def audit(self) -> list[str]:
+        """What the service's own auditor finds wrong, a sentence each."""
+        for url in self._urls():
+            try:
+                async with self._session.get(f"{url}/audit", timeout=AUDIT) as answer:
+                    if answer.status == 200:
+                        checks = (await answer.json())["checks"]
+                        return [_finding(check) for check in checks if check["verdict"] == "fail"]
+            except (ClientError, OSError, TimeoutError):
+                continue
+        return ["GET /audit is not answered"]
+
     async def _task(self, task_id: str) -> Seen | None:
         for url in self._urls():
             try:
@@ -68,6 +81,12 @@ class Reader:
             except (ClientError, OSError, TimeoutError):
                 continue
         return None
+
+
+def _finding(check: Mapping[str, Any]) -> str:
+    return (
+        f"GET /audit, {check['invariant']}, {check['name']}: {check['finding']} {' '.join(check['ids'][:5])}".rstrip()
+    )
 
 
 def _seen(task: Mapping[str, Any]) -> Seen:

@@ -64,8 +64,9 @@ def summary(outcomes: Sequence[Outcome], changed: Sequence[str], system: str, se
 
 def _recovered(outcome: Outcome) -> str:
     allowed = outcome.round.fault.allowed
-    promise = "" if allowed is None else f" (promised {allowed:g} s)"
-    return "-" + promise if outcome.recovered is None else f"{outcome.recovered:.1f} s{promise}"
+    seconds = "-" if outcome.recovered is None else f"{outcome.recovered:.1f} s"
+    promise = "" if allowed is None else f"(promised {allowed:g} s)"
+    return " ".join(part for part in (seconds, promise, outcome.struck) if part)
 
 
 def _is_late(outcome: Outcome) -> bool:

@@ -93,6 +93,7 @@ class Rounds:
         self._progress(one, f"audits {len(ids)} tasks")
         buried = await self._buried(scene)
         stored, runs = await asyncio.to_thread(self.system.stored), self.system.runs()
+        scene.failures += await self._reader.audit()
         later = await self._reader.all(ids)
         verdict = judge(
             Evidence(

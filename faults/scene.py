@@ -62,7 +62,7 @@ class Scene(Generic[AnySystem]):
 
     def strike(self, what: str = "") -> None:
         """To be said right before the fault takes effect."""
-        self.struck, self.struck_at = what, now()
+        self.struck, self.struck_at = what or self.struck, now()
 
 
 def runs_noted(log: Path) -> Sequence[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -45,6 +46,13 @@ async def doomed(data: Number, context: Context) -> None:
     """Fails for good."""
     _note_run(context)
     raise Fail(f"{data.n} is doomed")
+
+
+@action("poison")
+async def poison(_: Number, context: Context) -> None:
+    """Takes its worker down, as a crash in native code does."""
+    _note_run(context)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _note_run(context: Context) -> None:

@@ -10,9 +10,10 @@ from typing import Final
 from faults.asks import Ask, Expected
 from faults.commands import wait_for
 from faults.load import now
+from faults.rabbitmq import USER
 from faults.scene import Scene
 from faults.schedule import Fault, Recovery
-from faults.stack import ComposeStack
+from faults.stack import PASSWORD, ComposeStack
 
 QUEUED_UP_SECONDS: Final = 3.0
 PUBLISH_SECONDS: Final = 40.0
@@ -55,7 +56,10 @@ def paused(scene: Scene[ComposeStack]) -> Iterator[None]:
     scene.strike()
     scene.system.engine("pause", scene.system.container("rabbitmq"))
     yield
-    scene.system.engine("unpause", scene.system.container("rabbitmq"))
+    if (
+        scene.system.inspect(scene.system.container("rabbitmq"), "{{.State.Paused}}") == "true"
+    ):  # and not killed meanwhile
+        scene.system.engine("unpause", scene.system.container("rabbitmq"))
 
 
 @contextmanager
@@ -77,6 +81,16 @@ def out_of_memory(scene: Scene[ComposeStack]) -> Iterator[None]:
     scene.system.inside("rabbitmq", 1, "rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "1MB")
     yield
     scene.system.inside("rabbitmq", 1, "rabbitmqctl", "set_vm_memory_high_watermark", "absolute", WATERMARK)
+
+
+@contextmanager
+def locked_out(scene: Scene[ComposeStack]) -> Iterator[None]:
+    """Somebody changes the password, and closes every connection; later it is what it was."""
+    scene.strike()
+    scene.system.inside("rabbitmq", 1, "rabbitmqctl", "change_password", USER, "another one")
+    scene.system.inside("rabbitmq", 1, "rabbitmqctl", "close_all_connections", "locked out")
+    yield
+    scene.system.inside("rabbitmq", 1, "rabbitmqctl", "change_password", USER, PASSWORD)
 
 
 def _queue_lost(scene: Scene[ComposeStack], lose: Callable[[], None]) -> Iterator[None]:
@@ -116,5 +130,6 @@ FAULTS: Final = (
     Fault("rabbitmq-paused", paused, 4, 12),
     Fault("queue-purged", purged, 1, 2, allowed=60),
     Fault("queue-deleted", deleted, 1, 2, allowed=60),
+    Fault("password-changed", locked_out, 4, 8),
     Fault("memory-alarm", out_of_memory, 5, 9),
 )

@@ -18,7 +18,7 @@ def cut(service: str) -> Happening:
     def happening(scene: Scene[ComposeStack]) -> Iterator[None]:
         network = f"{scene.system.project}_broker"
         struck = scene.system.container(service, scene.random.choice((1, 2)))
-        scene.strike(struck)
+        scene.strike(struck.removeprefix(f"{scene.system.project}-"))
         scene.system.engine("network disconnect", network, struck)
         yield
         scene.system.engine("network connect", network, struck)
@@ -40,8 +40,12 @@ def toxic(link: str, kind: str) -> Happening:
     return happening
 
 
+BROKER_NOTICES: Final = (33.0, 38.0)
+"""Two heartbeats that do not come (15 s each): then RabbitMQ gives a silent connection up."""
+
 FAULTS: Final = (
     Fault("worker-cut-off", cut("worker"), 6, 9),
+    Fault("worker-half-open", cut("worker"), *BROKER_NOTICES),
     Fault("api-cut-off", cut("api"), 6, 9),
     Fault("worker-hears-nothing", toxic("worker", "stall-down"), 6, 9),
     Fault("worker-unheard", toxic("worker", "stall-up"), 6, 9),

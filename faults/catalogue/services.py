@@ -20,7 +20,7 @@ def worker_killed(scene: Scene[ComposeStack]) -> Iterator[None]:
     """Kill -9 of one worker in the middle of its tasks; the other one is there."""
     struck = _one_of(scene, "worker")
     _give_work(scene)
-    scene.strike(struck)
+    scene.strike(struck.removeprefix(f"{scene.system.project}-"))
     scene.system.engine("kill --signal KILL", struck)
     yield
     scene.system.start(struck)
@@ -44,7 +44,7 @@ def api_killed(scene: Scene[ComposeStack]) -> Iterator[None]:
     scene.system.toxic("api", "stall-up")
     scene.load.burst("double", AT_WORK)
     time.sleep(1)
-    scene.strike(struck)
+    scene.strike(struck.removeprefix(f"{scene.system.project}-"))
     scene.system.engine("kill --signal KILL", struck)
     scene.system.toxic("api", "reset")  # what was held on its way is gone, too
     scene.system.toxic("api", "none")
@@ -109,6 +109,15 @@ def worker_takes_itself_for_alive(scene: Scene[ComposeStack]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def worker_poisoned(scene: Scene[ComposeStack]) -> Iterator[None]:
+    """A task kills its worker each time that it runs: it ends failed, and its neighbours are completed."""
+    _give_work(scene)
+    scene.strike()
+    scene.load.burst("poison", 1)
+    yield
+
+
 def _one_of(scene: Scene[ComposeStack], service: str) -> str:
     return scene.system.container(service, scene.random.choice((1, 2)))
 
@@ -119,7 +128,7 @@ def _give_work(scene: Scene[ComposeStack]) -> None:
 
 
 def _stop(scene: Scene[ComposeStack], struck: str) -> None:
-    scene.strike(struck)
+    scene.strike(struck.removeprefix(f"{scene.system.project}-"))
     scene.system.engine("stop --time 30", struck)
     code = scene.system.inspect(struck, "{{.State.ExitCode}}")
     if code != "0":
@@ -128,7 +137,7 @@ def _stop(scene: Scene[ComposeStack], struck: str) -> None:
 
 @contextmanager
 def _paused(scene: Scene[ComposeStack], struck: str) -> Iterator[None]:
-    scene.strike(struck)
+    scene.strike(struck.removeprefix(f"{scene.system.project}-"))
     scene.system.engine("pause", struck)
     yield
     scene.system.engine("unpause", struck)
@@ -140,6 +149,7 @@ FAULTS: Final = (
     Fault("worker-stopped", worker_stopped, 1, 4),
     Fault("worker-paused", worker_paused, 3, 8),
     Fault("worker-zombie", worker_takes_itself_for_alive, 7, 9),
+    Fault("worker-poisoned", worker_poisoned, 8, 12),
     Fault("api-killed", api_killed, 10, 11, Recovery.BEGUN, 10),
     Fault("api-stopped", api_stopped, 1, 4),
     Fault("api-paused", api_paused, 3, 6),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,13 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
 
+from faults import __main__ as runner
 from faults.commands import run
-from faults.report import line
-from faults.rounds import Outcome, Rounds
 from faults.scene import Scene
-from faults.schedule import Fault, Round
+from faults.schedule import Fault
 from faults.single import SingleProcess
 from tests.support.docker import require_docker
 
@@ -67,32 +66,32 @@ FORGE = """UPDATE tasks SET result = '{"output": -1}' WHERE status = 'completed'
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("sabotage", "counted"), [(DELETE, "lost"), (FORGE, "unexpected")])
-async def test_what_is_lost_or_wrong_in_a_real_run_is_found(sabotage: str, counted: str) -> None:
-    """Somebody deletes tasks, or forges results, behind the services' back: the round is not clean, and says so."""
+def test_what_is_lost_or_wrong_in_a_real_run_is_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sabotage: str, counted: str
+) -> None:
+    """Somebody deletes tasks, or forges results, behind the services' back: it is named, and the exit code is 1."""
 
     @contextmanager
     def happening(scene: Scene[SingleProcess]) -> Iterator[None]:
         yield
-        script = (
-            f"import pysqlite3; c = pysqlite3.connect(r'{scene.system.database}'); c.execute({sabotage!r}); c.commit()"
+        place = str(scene.system.database)
+        run(
+            sys.executable,
+            "-c",
+            f"import pysqlite3 as s; c = s.connect({place!r}); c.execute({sabotage!r}); c.commit()",
         )
-        run(sys.executable, "-c", script)
 
-    outcome = await _one_round(Fault("sabotage", happening))
+    monkeypatch.setattr(runner, "ON_PROCESSES", (Fault("sabotage", happening, 1, 1),))
+    monkeypatch.setattr(sys, "argv", ["faults", "--system", "processes", "--seed", "7", "--quiet", "3"])
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        runner.main()
+    signal.signal(signal.SIGTERM, before)
 
-    assert not outcome.verdict.clean
-    assert getattr(outcome.verdict, counted)
-    assert "      ! " in line(outcome)
-
-
-async def _one_round(fault: Fault) -> Outcome:
-    system = SingleProcess([fault])
-    try:
-        system.up()
-        async with ClientSession() as session:
-            return await Rounds(system, session, per_second=20, quiet_within=3).play(Round(1, fault, 1, seed=7))
-    finally:
-        system.down()
+    told = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert "\n      ! " in told
+    assert f" 0 {counted}" not in told
 
 
 def _faults(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
