@@ -4,7 +4,7 @@ PACKAGES := shared services/api services/worker services/migrate services/embedd
 LOCKS := dev build embedded api worker migrate bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format up down logs audit bench bench-quick faults lock clean
+.PHONY: help run test test-fast fuzz check format up down logs audit bench bench-quick faults lock clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ test: .venv/ready ## Run every test; those of the real broker and of the compose
 
 test-fast: .venv/ready ## Run the tests that need no Docker and take no long time
 	.venv/bin/pytest -m "not docker and not slow" $(ARGS)
+
+# Four tests of 2,500 cases each: what `make test` does with 100.
+fuzz: .venv/ready ## Send 10,000 requests and messages that nobody should send
+	.venv/bin/pytest --hypothesis-profile fuzz tests/fuzz tests/worker/test_fuzzed_worker.py $(ARGS)
 
 check: .venv/ready ## Check format, lint, types, import rules and the compose file
 	.venv/bin/ruff format --check

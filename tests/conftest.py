@@ -26,6 +26,7 @@ StartService = Callable[..., Service]
 
 # How long an example takes is the machine's affair.
 settings.register_profile("taskqueue", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", settings.get_profile("taskqueue"), max_examples=2_500)
 settings.load_profile("taskqueue")
 
 
