@@ -113,6 +113,17 @@ async def test_every_route_declares_its_scope(api: Api) -> None:
     assert _routes(api) == SCOPES
 
 
+async def test_head_asks_for_what_get_asks_for(api: Api) -> None:
+    """It tells whether there is such a task."""
+    doors = Doors(None, Pace(0), api.collaborators.clock)
+    heads = [route for route in create_app(api.collaborators, doors).router.routes() if route.method == "HEAD"]
+
+    assert len(heads) > 5
+    for route in heads:
+        assert route.resource is not None
+        assert doors.scope_of(route) is SCOPES[f"GET {route.resource.canonical}"]
+
+
 async def test_a_route_that_declares_nothing_is_noticed(api: Api) -> None:
     """What the test above relies on; and such a route still asks for a key, whichever it is."""
     doors = Doors(None, Pace(0), api.collaborators.clock)
@@ -137,6 +148,10 @@ async def test_every_route_takes_its_scope_and_no_other(locked: Locked, route: s
     refused = {scope for scope in Scope if statuses[scope] in (401, 403)}
     assert refused == (set() if wanted is OPEN else set(Scope) - {wanted})
     assert await _status(locked, route, None) == (200 if wanted is OPEN else 401)
+    if route.startswith("GET") and "events" not in route and "audit" not in route:
+        path = route.removeprefix("GET ").format(id="1")
+        heads = [await locked.http.ask("HEAD", path, None, **each) for each in ({}, bearer(tokens_of_all_others))]
+        assert [head.status for head in heads] == ([200, 200] if wanted is OPEN else [401, 403])
     assert (await _status(locked, route, tokens_of_all_others) == 403) == (wanted is not OPEN)
 
 

@@ -26,6 +26,14 @@ _BEARER: Final = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
 _IPV6: Final = 6
 
 
+_Place = tuple[web.AbstractResource | None, str]
+"""A path and a method: aiohttp answers no route for the HEAD that comes with each GET."""
+
+
+def _place(route: web.AbstractRoute) -> _Place:
+    return route.resource, hdrs.METH_GET if route.method == hdrs.METH_HEAD else route.method
+
+
 @dataclass(frozen=True, eq=False)
 class _Reader:
     request: web.Request
@@ -39,29 +47,29 @@ class Doors:
         self._keys = keys
         self._pace = pace
         self._clock = clock
-        self._scopes: dict[web.AbstractRoute, Scope | None] = {}
+        self._scopes: dict[_Place, Scope | None] = {}
         self._readers: set[_Reader] = set()
 
     def declare(self, scope: Scope | None, routes: Iterable[web.AbstractRoute]) -> None:
-        """What these routes ask for. Where nothing is declared, some valid key is."""
-        self._scopes.update(dict.fromkeys(routes, scope))
+        """What these routes ask for; HEAD asks for what GET does. Where nothing is declared, some valid key is."""
+        self._scopes.update(dict.fromkeys(map(_place, routes), scope))
 
     def scope_of(self, route: web.AbstractRoute) -> Scope | None:
         """What was declared. Raises KeyError where nothing was."""
-        return self._scopes[route]
+        return self._scopes[_place(route)]
 
     @web.middleware
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Raises HTTPUnauthorized, HTTPForbidden or HTTPTooManyRequests."""
-        route = request.match_info.route
-        if route in self._scopes and self._scopes[route] is OPEN:
+        place = _place(request.match_info.route)
+        if place in self._scopes and self._scopes[place] is OPEN:
             return await handler(request)
         if self._keys is None:
             self._keep_pace(_origin(request.remote))
             return await handler(request)
         caller = self._caller(self._keys, request)
         self._keep_pace(caller.id)
-        scope = self._scopes.get(route)
+        scope = self._scopes.get(place)
         if scope is not None and scope not in caller.scopes:
             raise web.HTTPForbidden(reason=f"this key has not the scope {scope}")
         request[CALLER] = caller
