@@ -13,6 +13,7 @@ from taskqueue import events
 from taskqueue.errors import InvalidSettings
 from taskqueue.requests import instant
 from taskqueue_api.access import __main__ as command
+from taskqueue_api.access import keyfile
 from taskqueue_api.access.keyfile import KeyFile
 from taskqueue_api.access.keys import RANDOM_BYTES, UnreadableKeys, holder, new_key, parse
 from taskqueue_api.access.pace import REMEMBERED, Pace
@@ -187,6 +188,19 @@ def test_a_broken_new_file_changes_nothing_and_is_reported_once(book: KeyBook) -
     ]
     assert [entry["name"] for entry in log] == [events.KEYS_READ.name]
     assert holder(file.keys, second, now=0) is not None
+
+
+def test_a_file_that_is_being_written_changes_nothing(book: KeyBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editor may empty it before it fills it: what is found in between locks nobody out."""
+    token = book.issue()
+    file = KeyFile(book.path)
+    whole = book.path.read_bytes()
+    for found in ([b"", whole], [whole[:80], whole], [b"", b"#"]):
+        finds = iter(found)
+        monkeypatch.setattr(keyfile, "_content", lambda _, finds=finds: next(finds))
+        file.refresh()
+
+        assert holder(file.keys, token, now=0) is not None
 
 
 def test_the_last_key_can_be_revoked(book: KeyBook) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,9 @@ from taskqueue.errors import InvalidSettings
 from taskqueue_api.access.keys import Keys, UnreadableKeys, parse
 
 REFRESH_SECONDS: Final = 0.5
+SETTLE_SECONDS: Final = 0.05
+"""A change holds once it has stood for so long."""
+
 MAX_BYTES: Final = 1024 * 1024
 SETTING: Final = "TASKQUEUE_API_KEYS_FILE"
 
@@ -32,10 +36,13 @@ class KeyFile:
         self._reported: str | None = None
 
     def refresh(self) -> None:
-        """Reads the file again. Whole files are compared: they are small, and times of change are coarse."""
+        """Reads the file again, and may wait. Whole files are compared: they are small, and times of change coarse."""
         try:
             content = _content(self._path)
             if content != self._content:
+                time.sleep(SETTLE_SECONDS)  # an editor that empties the file before it fills it must lock nobody out
+                if _content(self._path) != content:
+                    return
                 self.keys = parse(content)
                 self._content = content
                 events.emit(events.KEYS_READ, keys=len(self.keys))
