@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taskqueue.broker.memory import MemoryBroker
 from taskqueue.clock import system_clock
 from taskqueue.store import schedules
 from tests.api.conftest import Api
@@ -144,6 +145,18 @@ async def test_a_schedule_runs_now_without_moving_its_ticks(api: Api) -> None:
     assert ran.headers["Location"] == f"/tasks/{task_id}"
     assert rows(api.database, "SELECT action, schedule_id FROM tasks WHERE id = ?", task_id) == [("sum", before["id"])]
     assert (await api.http.get(path)).json == before
+
+
+async def test_a_run_while_the_broker_is_away_is_due_at_once(api: Api, memory_broker: MemoryBroker) -> None:
+    """Accepted as ever; a worker takes it straight from the store, without the time that a dispatch may take."""
+    path = (await _create(api, DAILY)).headers["Location"]
+    memory_broker.connected = False
+
+    ran = await api.http.ask("POST", f"{path}/run")
+
+    assert ran.status == 202
+    [(due_at,)] = rows(api.database, "SELECT due_at FROM tasks WHERE id = ?", ran.json["id"])
+    assert due_at <= system_clock()
 
 
 async def test_a_schedule_is_deleted(api: Api) -> None:

@@ -8,6 +8,12 @@ import pytest
 from tests.journeys.client import Client, client_of
 from tests.journeys.systems import ComposeSystem, System, running_compose, running_embedded
 
+SYSTEMS = [
+    "embedded_system",
+    pytest.param("compose_system", marks=[pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]),
+]
+"""The names of their fixtures."""
+
 
 @pytest.fixture(scope="session")
 def compose_system() -> Iterator[ComposeSystem]:
@@ -23,12 +29,7 @@ def embedded_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System
         yield system
 
 
-@pytest.fixture(
-    params=[
-        "embedded_system",
-        pytest.param("compose_system", marks=[pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]),
-    ]
-)
+@pytest.fixture(params=SYSTEMS)
 def system(request: pytest.FixtureRequest) -> System:
     """Each of the two ways to run the real thing."""
     running: System = request.getfixturevalue(request.param)

@@ -2,11 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.error import URLError
@@ -16,6 +17,8 @@ from tests.support.docker import require_docker
 from tests.support.ports import free_port, free_ports
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "wordcount"
+LASTING = Path(__file__).parent / "own_actions" / "lasting.py"
 READY_SECONDS = 60
 STOP_SECONDS = 40
 COMPOSE_SECONDS = 600
@@ -38,6 +41,12 @@ class System(Protocol):
     def restart(self) -> None:
         """Stops everything in an orderly way, and starts it again."""
 
+    def own_actions(self, folder: Path) -> AbstractContextManager[None]:
+        """For as long as the block runs, its worker has the actions of the example and of `own_actions/lasting.py`.
+
+        `folder` is empty, and the system's own.
+        """
+
 
 class EmbeddedSystem:
     """Everything in one process."""
@@ -46,6 +55,7 @@ class EmbeddedSystem:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._own: dict[str, str] = {}
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process = self._start()
@@ -64,6 +74,18 @@ class EmbeddedSystem:
         assert self.stop() == 0
         self._process = self._start()
 
+    @contextmanager
+    def own_actions(self, folder: Path) -> Iterator[None]:
+        """See System."""
+        found = os.pathsep.join((str(EXAMPLE), str(LASTING.parent), os.environ.get("PYTHONPATH", "")))
+        self._own = {"PYTHONPATH": found, "TASKQUEUE_ACTIONS": "wordcount.actions,lasting"}
+        self.restart()
+        try:
+            yield
+        finally:
+            self._own = {}
+            self.restart()
+
     def stop(self) -> int:
         """Asks for an orderly end, and answers the exit code."""
         self._process.terminate()
@@ -76,7 +98,10 @@ class EmbeddedSystem:
         }
         with (self._folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "taskqueue_embedded"], env=os.environ | settings, stdout=log, stderr=log
+                [sys.executable, "-m", "taskqueue_embedded"],
+                env=os.environ | settings | self._own,
+                stdout=log,
+                stderr=log,
             )
         wait_until_ready(self.url)
         return process
@@ -93,6 +118,7 @@ class ComposeSystem:
         # Images of their own name, so that a stack of this machine's user does not wake up with a test's.
         own = {"API_PORTS": str(self._ports[0]), "STACK_IMAGES": project}
         self._environment = os.environ | own | settings
+        self._files: tuple[str | Path, ...] = ()
         self.url = ""
 
     def up(self, *options: str) -> None:
@@ -113,6 +139,32 @@ class ComposeSystem:
         self.compose("down", "--timeout", "30")
         self.up()
 
+    @contextmanager
+    def own_actions(self, folder: Path) -> Iterator[None]:
+        """See System. The worker's image is the example's, by its own Dockerfile, on the base of this stack's name."""
+        image, source = f"{self._project}-worker-wordcount", folder / "wordcount"
+        shutil.copytree(EXAMPLE, source)
+        dockerfile = (EXAMPLE / "Dockerfile").read_text()
+        assert "FROM taskqueue-worker\n" in dockerfile
+        (source / "Dockerfile").write_text(dockerfile.replace("FROM taskqueue-", f"FROM {self._project}-"))
+        worker = {
+            "build": {"context": str(source)},
+            "image": image,
+            "environment": {"TASKQUEUE_ACTIONS": "lasting"},
+            "volumes": [f"{LASTING}:/actions/lasting.py:ro"],
+        }
+        (folder / "compose.yml").write_text(json.dumps({"services": {"worker": worker}}))
+        self._replace_worker("docker-compose.yml", EXAMPLE / "compose.yml", folder / "compose.yml")
+        try:
+            yield
+        finally:
+            self._replace_worker()
+            run("docker", "image", "rm", "--force", image)
+
+    def _replace_worker(self, *files: str | Path) -> None:
+        self._files = files
+        self.compose("up", "--detach", "--wait", "--no-deps", *(("--build",) if files else ()), "worker")
+
     def scale(self, *, workers: int, apis: int) -> list[str]:
         """Runs so many of each, and answers where the APIs listen."""
         self._environment["API_PORTS"] = f"{self._ports[0]}-{self._ports[apis - 1]}"
@@ -131,8 +183,9 @@ class ComposeSystem:
 
     def compose(self, *arguments: str, given: str | None = None) -> str:
         """What `docker compose` answers for this project; `given` is what it reads."""
-        command = ("docker", "compose", "--project-name", self._project, *arguments)
-        return run(*command, environment=self._environment, given=given)
+        files = (option for file in self._files for option in ("--file", str(file)))
+        command = ("docker", "compose", "--project-name", self._project, *files)
+        return run(*command, *arguments, environment=self._environment, given=given)
 
 
 @contextmanager

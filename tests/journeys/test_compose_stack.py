@@ -93,10 +93,18 @@ async def test_three_workers_and_two_apis_share_the_work_and_the_file(compose_sy
 
 
 async def test_tasks_are_done_while_rabbitmq_is_stopped(compose_system: ComposeSystem) -> None:
-    """Posted and finished without it; when it is back, what is posted goes through it, and nothing has run twice."""
+    """Posted and finished without it; when it is back, what is posted goes through it, and nothing has run twice.
+
+    So is the task of a schedule that is run by hand.
+    """
     async with client_of(compose_system.url) as client:
+        yearly = {"action": "sum", "data": {"numbers": [1, 1]}, "cron": "0 0 1 1 *"}
+        schedule = (await client.send("POST", "/schedules", yearly)).headers["Location"]
         await asyncio.to_thread(compose_system.compose, "stop", "rabbitmq")
         try:
+            ran = await client.send("POST", f"{schedule}/run")
+            assert ran.status == 202
+            by_hand = await client.finished(ran.body["id"], within=60)
             posted = [await client.post("sum", {"numbers": [number, 1]}) for number in range(50)]
             done = [await client.finished(task_id, within=60) for task_id in posted]
         finally:
@@ -104,7 +112,9 @@ async def test_tasks_are_done_while_rabbitmq_is_stopped(compose_system: ComposeS
         later = [await client.post("sum", {"numbers": [number, 1]}) for number in range(50)]
         done += [await client.finished(task_id, within=60) for task_id in later]
         again = [await client.task(task["id"]) for task in done]
+        await client.send("DELETE", schedule)
 
+    assert (by_hand["status"], by_hand["result"], by_hand["attempts"]) == ("completed", {"output": 2}, 1)
     assert [task["result"] for task in done] == [{"output": number + 1} for number in (*range(50), *range(50))]
     assert {task["attempts"] for task in done} == {1}
     assert again == done
