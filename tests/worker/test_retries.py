@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from taskqueue import events
-from taskqueue.actions import Action, Context, action
+from taskqueue.actions import Action, Context, RetryAfter, action
 from taskqueue.clock import system_clock
 from taskqueue.retry import Backoff
 from taskqueue.schema import Task, TaskStatus
@@ -107,3 +107,24 @@ async def _once(workshop: Workshop, task_id: str, condition: Callable[[Task], ob
 
     task: Task = await eventually(fits, what=f"the condition of {task_id}")
     return task
+
+
+class _Forgetful(RetryAfter):
+    """Has left out what its parent does."""
+
+    def __init__(self) -> None:  # a mistake that users make
+        Exception.__init__(self, "later")
+
+
+async def test_a_wish_that_does_not_say_when_is_a_failure_like_any_other(workshop: Workshop) -> None:
+    """It is recorded and tried again, and is no fault of the worker's own."""
+
+    @action("forget", max_attempts=2)
+    async def forget(_: dict[str, Any]) -> None:
+        raise _Forgetful
+
+    async with workshop.working(forget):
+        task = await workshop.outcome("forget")
+
+    assert (task.status, task.attempts, task.error) == (TaskStatus.FAILED, 2, "_Forgetful: later")
+    assert workshop.reports(events.EXECUTION_BROKE) == []

@@ -9,6 +9,7 @@ import pytest
 from taskqueue import events
 from taskqueue.actions import Action, action
 from taskqueue.clock import system_clock
+from taskqueue.errors import StoreUnavailable
 from taskqueue.schema import HIGH, TaskMessage, TaskOptions, TaskStatus
 from taskqueue.store.queueing import Dispatched
 from taskqueue.store.tasks import TaskStore
@@ -203,3 +204,20 @@ def _gated(gate: Gate) -> Action:
         return "done"
 
     return wait
+
+
+async def test_what_was_taken_before_the_store_failed_is_done(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and not when the lease on it has run out."""
+
+    async def fail(*_: Any) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(workshop.store, "recall", fail)
+    task_id = await _due(workshop)
+
+    messages = await direct.DirectSupply(workshop.store, system_clock, 5).take(3)
+
+    assert [message.id for message in messages] == [task_id]
+    assert len(workshop.reports(events.SWEEP_FAILED)) == 1

@@ -30,14 +30,14 @@ class DirectSupply:
         self._max_attempts = max_attempts
 
     async def take(self, room: int) -> Sequence[TaskMessage]:
-        """Up to `room` tasks: due ones, then the oldest that are queued. None where the store is away, too."""
+        """Up to `room` tasks: due ones, then the oldest that are queued. What it got where the store fails, too."""
+        ready: list[Ready] = []
         try:
-            ready = await self._due(room)
+            ready += await self._due(room)
             if len(ready) < room and await self._store.recall(room - len(ready)):
                 ready += await self._due(room - len(ready))
         except StoreError as error:
             events.emit(events.SWEEP_FAILED, reason=str(error))
-            return []
         now = self._clock()
         return [TaskMessage.of(r.payload, r.attempt, now, priority=r.priority, alone=r.alone) for r in ready]
 

@@ -86,11 +86,19 @@ def raised(error: BaseException, now: int) -> Failed | RetryAt:
         case Fail():
             return Failed(_told(error), final=True)
         case RetryAfter():
-            return RetryAt(_told(error), milliseconds(error.due(now / 1000)))
+            return _wished(error, now)
         case SystemExit() | KeyboardInterrupt():
             return Failed(f"RuntimeError: the handler raised {error!r}")
         case _:
             return Failed(_told(error, named=True))
+
+
+def _wished(error: RetryAfter, now: int) -> Failed | RetryAt:
+    """A user's own kind of RetryAfter may fail to say when: then it is an exception like any other."""
+    try:
+        return RetryAt(_told(error), milliseconds(error.due(now / 1000)))
+    except Exception:  # noqa: BLE001 - a user's exception may fail in any way
+        return Failed(_told(error, named=True))
 
 
 def settlement(
