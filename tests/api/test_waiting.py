@@ -83,8 +83,27 @@ async def test_a_wait_out_of_bounds_is_refused(api: Api, wait: str) -> None:
 
     assert posted.is_error(400, REFUSAL)
     assert got.is_error(400, REFUSAL)
-    assert (await api.http.post({"action": "a"}, Prefer=f"wait={wait}")).is_error(400, REFUSAL)
     assert rows(api.database, "SELECT * FROM tasks") == []
+
+
+@pytest.mark.parametrize(
+    "prefer", ["wait=-1", "wait=1.5", "wait=x", "wait", "wait=", 'foo="a, wait=9"', 'wait="', '"wait=9']
+)
+async def test_a_wish_that_cannot_be_met_is_left_aside(api: Api, prefer: str) -> None:
+    """RFC 7240, section 2: it is no reason to refuse the task."""
+    async with asyncio.timeout(SOON):
+        assert (await api.http.post({"action": "a"}, Prefer=prefer)).status == 202
+
+
+@pytest.mark.parametrize("prefer", ["wait=31", "wait=" + "9" * 9])
+async def test_a_wish_for_a_longer_wait_is_met_as_far_as_it_goes(api: Api, worker: TaskStore, prefer: str) -> None:
+    """And the answer says how far."""
+    asking = asyncio.create_task(api.http.post({"action": "a"}, Prefer=prefer))
+    await _perform_the_only_task(api, worker)
+
+    answer = await asyncio.wait_for(asking, SOON)
+
+    assert (answer.status, answer.headers["Preference-Applied"]) == (200, "wait=30")
 
 
 async def test_a_failed_task_ends_a_wait_too(api: Api, worker: TaskStore) -> None:
@@ -293,6 +312,24 @@ async def test_an_unchanged_task_is_not_sent_again(api: Api, worker: TaskStore) 
     changed = await api.http.get(path, If_None_Match=tag)
     assert (changed.status, changed.json["status"]) == (200, "completed")
     assert changed.headers["ETag"] != tag
+
+
+async def test_tags_that_come_in_several_headers_are_one_list(api: Api) -> None:
+    """RFC 9110, sections 5.3 and 5.6.1: it may come in pieces, and have empty places; a quoted star is a tag."""
+    task_id = await api.http.submitted("a", {"x": 1})
+    tag = (await api.http.get(f"/tasks/{task_id}")).headers["ETag"]
+
+    async def status(*headers: str) -> int:
+        lines = "".join(f"If-None-Match: {each}\r\n" for each in headers)
+        async with raw_connection(api.port) as connection:
+            await connection.send(
+                f"HEAD /tasks/{task_id} HTTP/1.1\r\nHost: x\r\n{lines}Connection: close\r\n\r\n".encode()
+            )
+            return int((await connection.rest()).split()[1])
+
+    assert await status('"other"', tag) == 304
+    assert await status(f'"other",, {tag}') == 304
+    assert await status('"*"') == 200
 
 
 async def test_while_a_task_is_not_finished_its_answer_says_when_to_look_again(api: Api, worker: TaskStore) -> None:

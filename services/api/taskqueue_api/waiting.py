@@ -15,27 +15,31 @@ from taskqueue_api.protocol import when_client_leaves
 
 MAX_WAIT_SECONDS: Final = 30
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
+_PREFERENCE: Final = re.compile(r'(?:[^",]|"[^"]*")+')
 
 
 def wanted_wait(request: web.Request) -> int:
-    """For how many seconds the client would wait. Raises InvalidRequest where that is no number from 0 to 30."""
+    """For how many seconds the client would wait, 30 at most.
+
+    Raises InvalidRequest where the query asks for what is no number from 0 to 30. A preference is a wish: one that
+    cannot be met is left aside, and one that is too long is met as far as it goes (RFC 7240, section 2).
+    """
     sent = request.query.get("wait")
     if sent is None:
-        sent = _preferred(", ".join(request.headers.getall("Prefer", [])))
-    if sent is None:
-        return 0
+        wish = _preferred(", ".join(request.headers.getall("Prefer", [])))
+        return min(int(wish), MAX_WAIT_SECONDS) if _SECONDS.fullmatch(wish) else 0
     if not _SECONDS.fullmatch(sent) or int(sent) > MAX_WAIT_SECONDS:
         raise InvalidRequest(f"wait must be a whole number of seconds from 0 to {MAX_WAIT_SECONDS}")
     return int(sent)
 
 
-def _preferred(header: str) -> str | None:
-    """The value of `wait` in a Prefer header: the first one counts."""
-    for preference in header.split(","):
+def _preferred(header: str) -> str:
+    """The value of `wait` in a Prefer header, if it is there: the first one counts."""
+    for preference in _PREFERENCE.findall(header):
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
-            return value.strip().strip('"')
-    return None
+            return str(value.strip().strip('"'))
+    return ""
 
 
 def wait_applied(seconds: int) -> dict[str, str]:
