@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from taskqueue.errors import QueryFailed
-from taskqueue.schema import TaskStatus
+from taskqueue.schema import FINAL, TaskStatus
 from taskqueue.store.claims import Claimed, NotClaimed
+from taskqueue.store.orders import Cancelled, Deleted, Order, Refused
 from taskqueue.store.queueing import Dispatched
 from taskqueue.store.settling import Settlement
-from taskqueue.store.sweeps import LOSSES_IN_COMPANY
+from taskqueue.store.sweeps import LOSSES_IN_COMPANY, Ready
 from taskqueue.store.tasks import TaskStore, open_store
 from taskqueue.store.under_way import Lease
 from tests.support.builders import a_payload
@@ -30,6 +31,7 @@ RETRY: Final = 1_000
 SETTINGS: Final = settings(max_examples=50, stateful_step_count=30)
 
 IDS = st.sampled_from(["a", "b", "c"])
+SOME_IDS = st.lists(IDS, min_size=1, max_size=4)
 OFFSETS = st.sampled_from([0, 0, 0, -1, 1])
 """How far a message's attempt is from the right one."""
 OUTCOMES = st.sampled_from(["completed", "failed", "cancelled", "retry", "hand back"])
@@ -47,6 +49,8 @@ class Known:
     due_at: int | None = None
     queued_at: int | None = None
     result: str | None = None
+    ended_at: int | None = None
+    called_off: bool = False
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -125,11 +129,12 @@ class StoreMachine(RuleBasedStateMachine):
         due = {i: task for i, task in self.known.items() if task.due_at is not None and task.due_at <= self.clock()}
         lost = {i: self._after_loss(task) for i, task in due.items() if task.status == "running"}
         spent = {i for i, task in lost.items() if task.status == "failed"}
+        over = {i for i, task in lost.items() if task.status in FINAL}
         taken = self._run(self.store.take_due(DISPATCH_LEASE, MAX_ATTEMPTS, limit))
         assert set(taken.failed) == spent
         ready = {ready.payload.id: ready.attempt for ready in taken.ready}
-        assert ready.items() <= {i: task.attempt for i, task in due.items() if i not in spent}.items()
-        assert len(ready) == len(taken.ready) == min(limit, len(due) - len(spent))
+        assert ready.items() <= {i: task.attempt for i, task in due.items() if i not in over}.items()
+        assert len(ready) == len(taken.ready) == min(limit, len(due) - len(over))
         self.known |= lost
         for task_id in ready:
             self.known[task_id] = replace(self.known[task_id], due_at=self.clock() + DISPATCH_LEASE)
@@ -142,6 +147,55 @@ class StoreMachine(RuleBasedStateMachine):
         assert self._run(self.store.requeue_lost(made_before)) == len(lost)
         for task_id in lost:
             self.known[task_id] = replace(self.known[task_id], status="pending", due_at=self.clock(), queued_at=None)
+
+    @rule(task_ids=SOME_IDS)
+    def cancel(self, task_ids: list[str]) -> None:
+        """Somebody calls off some tasks, perhaps one of them twice."""
+        answers = self._run(self.store.cancel_all([Order(task_id, self.clock()) for task_id in task_ids]))
+        before = dict(self.known)
+        for task_id, answer in zip(task_ids, answers, strict=True):
+            assert answer is self._called_off(task_id, before.get(task_id))
+
+    @rule(task_id=IDS, copies=COPIES, wait=st.sampled_from([0, 8_000]))
+    def retry(self, task_id: str, copies: int, wait: int) -> None:
+        """Somebody has a task tried again, perhaps more than once at the same time."""
+        order = Order(task_id, self.clock(), due_at=self.clock() + wait)
+        answers = self._run_all(*(self.store.retry(order) for _ in range(copies)))
+        task = self.known.get(task_id)
+        possible = task is not None and task.status in ("failed", "cancelled")
+        assert [answer for answer in answers if isinstance(answer, Ready)] == [
+            Ready(a_payload(task_id), task.attempt, alone=task.lost >= LOSSES_IN_COMPANY)
+            for task in (task,)
+            if task and possible
+        ]
+        if task and possible:
+            self._leaves_its_end(task_id)
+            self.known[task_id] = Known(
+                "pending", task.attempt, forgiven=task.attempt, lost=task.lost, due_at=order.due_at
+            )
+
+    @rule(task_id=IDS)
+    def erase(self, task_id: str) -> None:
+        """Somebody deletes a task."""
+        task = self.known.get(task_id)
+        answer = self._run(self.store.erase(Order(task_id, self.clock())))
+        if task is None:
+            assert answer is Refused.UNKNOWN
+        else:
+            assert answer is (Deleted.GONE if task.status in FINAL else Refused.STATUS)
+        if answer is Deleted.GONE:
+            self._leaves_its_end(task_id)
+            del self.known[task_id]
+
+    @rule(age=st.sampled_from([0, 1, 20_000]))
+    def retain(self, age: int) -> None:
+        """Retention deletes what ended before, whatever was found to be old."""
+        before = self.clock() - age
+        old = [i for i, task in self.known.items() if task.ended_at is not None and task.ended_at < before]
+        assert self._run(self.store.remove_old(["a", "b", "c"], before)).rows == len(old)
+        for task_id in old:
+            self._leaves_its_end(task_id)
+            del self.known[task_id]
 
     @rule()
     def resume(self) -> None:
@@ -162,16 +216,27 @@ class StoreMachine(RuleBasedStateMachine):
     def the_store_is_as_the_model(self) -> None:
         """Row by row; and what is due is exactly what somebody must look at again."""
         rows = self._outside.execute(
-            "SELECT id, status, attempt, forgiven, lost, due_at, queued_at, result FROM tasks"
+            "SELECT id, status, attempt, forgiven, lost, due_at, queued_at, result, ended_at, "
+            "cancel_requested_at IS NOT NULL FROM tasks"
         ).fetchall()
         assert {task_id: Known(*columns) for task_id, *columns in rows} == self.known
-        for _, status, _, _, _, due_at, queued_at, _ in rows:
+        for _, status, _, _, _, due_at, queued_at, *_ in rows:
             assert (due_at is None) == (status in ("queued", "completed", "failed", "cancelled"))
             assert (queued_at is not None) == (status == "queued")
 
     @invariant()
+    def the_last_change_tells_where_a_task_stands(self) -> None:
+        """But for what the broker holds, which is not told."""
+        told = self._outside.execute("SELECT task_id, status, attempt, max(seq) FROM changes GROUP BY 1").fetchall()
+        last = {task_id: (status, attempt) for task_id, status, attempt, _ in told if task_id in self.known}
+        assert last == {
+            task_id: ("pending" if task.status == "queued" else task.status, task.attempt)
+            for task_id, task in self.known.items()
+        }
+
+    @invariant()
     def what_is_final_never_changes(self) -> None:
-        """Not in any column; and it was settled once at most."""
+        """Not in any column, but by hand; and it was settled once at most."""
         rows = self._outside.execute(
             "SELECT * FROM tasks WHERE status IN ('completed', 'failed', 'cancelled')"
         ).fetchall()
@@ -185,6 +250,22 @@ class StoreMachine(RuleBasedStateMachine):
         with closing(self._outside), closing(self._runner):
             self._run(self._opened.aclose())
         shutil.rmtree(self._folder)
+
+    def _leaves_its_end(self, task_id: str) -> None:
+        self.finals.pop(task_id, None)
+        self.settled.pop(task_id, None)
+
+    def _called_off(self, task_id: str, task: Known | None) -> Cancelled | Refused:
+        """What the model answers to an order to cancel, and does."""
+        if task is None:
+            return Refused.UNKNOWN
+        if task.status in ("pending", "queued"):
+            self.known[task_id] = replace(task, status="cancelled", due_at=None, queued_at=None, ended_at=self.clock())
+            return Cancelled.AT_ONCE
+        if task.status == "running":
+            self.known[task_id] = replace(task, called_off=True)
+            return Cancelled.REQUESTED
+        return Cancelled.BEFORE if task.status == "cancelled" else Refused.STATUS
 
     def _attempt(self, task_id: str, offset: int, *, running: bool = False) -> int:
         task = self.known.get(task_id, Known("unknown"))
@@ -212,24 +293,31 @@ class StoreMachine(RuleBasedStateMachine):
         """A task whose lease ran out: the first losses are forgiven, since a neighbour may have been the cause."""
         forgiven = task.forgiven + (task.lost < LOSSES_IN_COMPANY)
         spent = task.attempt - forgiven >= MAX_ATTEMPTS
-        status, due_at = ("failed", None) if spent else ("pending", self.clock())
-        return replace(task, status=status, due_at=due_at, forgiven=forgiven, lost=task.lost + 1)
+        status = "cancelled" if task.called_off else "failed" if spent else "pending"
+        due_at, ended_at = (self.clock(), None) if status == "pending" else (None, self.clock())
+        task = replace(task, forgiven=forgiven, lost=task.lost + 1, called_off=False)
+        return replace(task, status=status, due_at=due_at, ended_at=ended_at)
 
     def _settlement(self, task_id: str, attempt: int, outcome: str, copy: int) -> Settlement:
-        if outcome in ("retry", "hand back"):
-            due_at = self.clock() + RETRY
-            return Settlement(
-                task_id, attempt, TaskStatus.PENDING, str(copy), due_at=due_at, handed_back=outcome == "hand back"
-            )
-        return Settlement(task_id, attempt, TaskStatus(outcome), str(copy), now=self.clock())
+        goes_back = outcome in ("retry", "hand back")
+        return Settlement(
+            task_id,
+            attempt,
+            TaskStatus.PENDING if goes_back else TaskStatus(outcome),
+            str(copy),
+            due_at=self.clock() + RETRY if goes_back else None,
+            now=self.clock(),
+            handed_back=outcome == "hand back",
+        )
 
     def _note(self, task_id: str, task: Known, outcome: str, result: str) -> None:
-        task = replace(task, result=result)
-        if outcome in ("retry", "hand back"):
-            forgiven = task.forgiven + (outcome == "hand back")
-            self.known[task_id] = replace(task, status="pending", due_at=self.clock() + RETRY, forgiven=forgiven)
+        forgiven = task.forgiven + (outcome == "hand back")
+        called_off, task = task.called_off, replace(task, result=result, forgiven=forgiven, called_off=False)
+        if outcome in ("retry", "hand back") and not called_off:
+            self.known[task_id] = replace(task, status="pending", due_at=self.clock() + RETRY)
         else:
-            self.known[task_id] = replace(task, status=outcome, due_at=None)
+            status = outcome if outcome in FINAL else "cancelled"
+            self.known[task_id] = replace(task, status=status, due_at=None, ended_at=self.clock())
             self.settled[task_id] = self.settled.get(task_id, 0) + 1
 
     def _run(self, operation: Any) -> Any:
@@ -244,7 +332,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def test_no_story_of_random_events_breaks_the_store(database: Path) -> None:
-    """Messages that come twice or late, workers that fall silent, sweeps and restarts in between: all of it goes.
+    """Messages that come twice or late, workers that fall silent, sweeps, orders, restarts in between: all of it goes.
 
     Final rows never change, a task is settled once at most, attempts only grow, and `due_at` is empty exactly where
     nobody has to look again.
