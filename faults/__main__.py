@@ -47,10 +47,19 @@ def main() -> None:
         system.up()
         clean = asyncio.run(_play(system, arguments))
     finally:
-        if arguments.logs:
-            arguments.logs.write_text(system.logs())
-        system.down()
+        _take_down(system, arguments.logs)
     sys.exit(0 if clean else 1)
+
+
+def _take_down(system: System, logs: Path | None) -> None:
+    """Leaves nothing behind; a second signal does not keep it from that. It is bounded in time."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        if logs:
+            logs.write_text(system.logs())
+    finally:
+        system.down()
 
 
 async def _play(system: System, arguments: argparse.Namespace) -> bool:

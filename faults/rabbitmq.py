@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from faults.commands import CommandFailed
 
-USER: Final = "taskqueue"
+ADMIN: Final = "admin"
 QUEUE: Final = "tasks"
 DEAD_LETTER_QUEUE: Final = "tasks.dead"
 PROTOCOL: Final = b"AMQP\x00\x00\x09\x01"
@@ -18,10 +18,12 @@ PROTOCOL: Final = b"AMQP\x00\x00\x09\x01"
 class RabbitMQ:
     """The broker that listens at `amqp` of this machine, and its management API at `management`."""
 
-    def __init__(self, amqp: int, management: int, password: str) -> None:
+    password = ""
+    """Of its administrator; known once it has been started."""
+
+    def __init__(self, amqp: int, management: int) -> None:
         self._amqp = amqp
         self._port = management
-        self._credentials = base64.b64encode(f"{USER}:{password}".encode()).decode()
 
     def takes_connections(self) -> bool:
         """Whether it answers a client's first bytes: the engine itself takes connections long before."""
@@ -68,7 +70,8 @@ class RabbitMQ:
     def _ask(self, method: str, path: str, order: object = None) -> tuple[int, Any]:
         connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
-            headers = {"Authorization": f"Basic {self._credentials}"}
+            credentials = base64.b64encode(f"{ADMIN}:{self.password}".encode()).decode()
+            headers = {"Authorization": f"Basic {credentials}"}
             connection.request(method, f"/api/{path}", json.dumps(order) if order else None, headers)
             answer = connection.getresponse()
             body = answer.read()

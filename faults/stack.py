@@ -19,10 +19,10 @@ from faults.schedule import Fault
 
 DATABASE: Final = "/data/tasks.db"
 BESIDE: Final = ROOT / "faults" / "beside"
+IMAGES: Final = ("api", "worker", "migrate", "broker-users")
 REPLICAS: Final = 2
 READY_SECONDS: Final = 60.0
 UP_SECONDS: Final = 600.0
-PASSWORD: Final = "only-for-faults"  # noqa: S105 - of a broker that lives for minutes, on this machine alone
 
 
 class ComposeStack:
@@ -36,11 +36,10 @@ class ComposeStack:
         self._folder = Path(tempfile.mkdtemp(prefix="taskqueue-faults-"))
         self._folder.chmod(0o777)  # the containers' user writes the log of runs into it
         first, last, amqp, management, self._proxy = free_ports(5)
-        self.rabbitmq = RabbitMQ(amqp, management, PASSWORD)
+        self.rabbitmq = RabbitMQ(amqp, management)
         self._environment = os.environ | {
             "API_PORTS": f"{first}-{last}",
             "STACK_IMAGES": self.project,
-            "RABBITMQ_PASSWORD": PASSWORD,
             "FAULTS_RUNS": str(self._folder),
             "FAULTS_AMQP_PORT": str(amqp),
             "FAULTS_MANAGEMENT_PORT": str(management),
@@ -52,15 +51,14 @@ class ComposeStack:
         """See System."""
         scale = ("--scale", f"api={REPLICAS}", "--scale", f"worker={REPLICAS}")
         self.compose("up", "--build", "--detach", "--wait", *scale, seconds=UP_SECONDS)
+        self.rabbitmq.password = self.inside("rabbitmq", 1, "cat", "/run/users/admin-password").strip()
         self.find_apis()
 
     def down(self) -> None:
         """See System."""
         try:
             self.compose("down", "--volumes", "--timeout", "5")
-            run(
-                "docker", "image", "rm", "--force", *(f"{self.project}-{each}" for each in ("api", "worker", "migrate"))
-            )
+            run("docker", "image", "rm", "--force", *(f"{self.project}-{each}" for each in IMAGES))
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 

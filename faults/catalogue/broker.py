@@ -10,10 +10,9 @@ from typing import Final
 from faults.asks import Ask, Expected
 from faults.commands import wait_for
 from faults.load import now
-from faults.rabbitmq import USER
 from faults.scene import Scene
 from faults.schedule import Fault, Recovery
-from faults.stack import PASSWORD, ComposeStack
+from faults.stack import ComposeStack
 
 QUEUED_UP_SECONDS: Final = 3.0
 PUBLISH_SECONDS: Final = 40.0
@@ -85,12 +84,16 @@ def out_of_memory(scene: Scene[ComposeStack]) -> Iterator[None]:
 
 @contextmanager
 def locked_out(scene: Scene[ComposeStack]) -> Iterator[None]:
-    """Somebody changes the password, and closes every connection; later it is what it was."""
+    """Somebody changes the services' passwords, and closes every connection; later they are what they were."""
+    services = ("api", "worker")
+    passwords = {each: scene.system.inside(each, 1, "cat", "/run/broker/password").strip() for each in services}
     scene.strike()
-    scene.system.inside("rabbitmq", 1, "rabbitmqctl", "change_password", USER, "another one")
+    for each in services:
+        scene.system.inside("rabbitmq", 1, "rabbitmqctl", "change_password", each, "another one")
     scene.system.inside("rabbitmq", 1, "rabbitmqctl", "close_all_connections", "locked out")
     yield
-    scene.system.inside("rabbitmq", 1, "rabbitmqctl", "change_password", USER, PASSWORD)
+    for each in services:
+        scene.system.inside("rabbitmq", 1, "rabbitmqctl", "change_password", each, passwords[each])
 
 
 def _queue_lost(scene: Scene[ComposeStack], lose: Callable[[], None]) -> Iterator[None]:

@@ -83,10 +83,11 @@ def test_what_is_lost_or_wrong_in_a_real_run_is_found(
 
     monkeypatch.setattr(runner, "ON_PROCESSES", (Fault("sabotage", happening, 1, 1),))
     monkeypatch.setattr(sys, "argv", ["faults", "--system", "processes", "--seed", "7", "--quiet", "3"])
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.raises(SystemExit) as ended:
         runner.main()
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
     told = capsys.readouterr().out
     assert ended.value.code == 1

@@ -2,7 +2,6 @@
 
 import asyncio
 from asyncio import FIRST_COMPLETED
-from collections.abc import Sequence
 from typing import Any, Final
 
 from taskqueue.actions import Action, Context
@@ -34,11 +33,6 @@ class Handling:
         self._calls = calls
         self._clock = clock
         self._timeout = timeout
-
-    @property
-    def actions(self) -> Sequence[str]:
-        """The names of the actions that it has handlers for."""
-        return self._registry.names
 
     @property
     def exhausted(self) -> asyncio.Event:
