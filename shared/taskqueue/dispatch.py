@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from taskqueue import events
+from taskqueue import events, failpoints
 from taskqueue.broker.contract import Broker
 from taskqueue.clock import Clock, milliseconds
 from taskqueue.errors import BrokerUnavailable, StoreError
@@ -79,10 +79,12 @@ class Dispatcher:
     async def _publish_level(self, batch: list[Ready]) -> None:
         now = self._clock()
         bodies = [_message(ready, now).encode() for ready in batch]
+        failpoints.reach("publish.sending")
         try:
             confirmed = await self._broker.publish(bodies, batch[0].priority)
         except BrokerUnavailable:
             return
+        failpoints.reach("publish.confirmed")
         self._note_refusals(confirmed)
         dispatched = [
             Dispatched(ready.payload.id, ready.attempt, now)
@@ -92,6 +94,7 @@ class Dispatcher:
         # A note that is not taken costs a second message, which starts nothing.
         with suppress(StoreError):
             await self._store.mark_queued(dispatched)
+            failpoints.reach("mark.committed")
 
     def _note_refusals(self, confirmed: Sequence[bool]) -> None:
         """A broker that is full is not asked again at once: each time all that is due would be taken for nothing."""

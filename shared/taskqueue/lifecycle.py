@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from taskqueue import events
+from taskqueue import events, failpoints
 from taskqueue.errors import StartRefused
 from taskqueue.events import configure_logging
 from taskqueue.settings import LogSettings, load
@@ -36,7 +36,15 @@ def run_service(
         return refuse(error)
     configure_logging(loaded.log_level, loaded.log_format)
     warn_of_unknown(os.environ)
+    arm_failpoints(loaded.failpoints)
     return run(lambda stop: main(loaded, stop))
+
+
+def arm_failpoints(text: str) -> None:
+    """Arms what the setting names, and says so: nobody should run so without knowing."""
+    failpoints.arm(text)
+    if text:
+        events.emit(events.FAILPOINTS_ARMED, failpoints=text)
 
 
 def run(main: Main) -> int:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taskqueue.errors import InvalidSettings
 from taskqueue.events import LogFormat
+from taskqueue.failpoints import checked
 
 PREFIX: Final = "TASKQUEUE_"
 SECRETS_FOLDER: Final = Path("/run/secrets")
@@ -54,6 +55,9 @@ class LogSettings(Settings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least level logged")
     log_format: LogFormat = Field(default="json", description="`json` for machines, `console` for people")
+    failpoints: Annotated[str, AfterValidator(checked)] = Field(
+        default="", description="for tests alone: points at which this process is killed, stalled or made to fail"
+    )
 
 
 class ProcessSettings(LogSettings):

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from taskqueue import events
+from taskqueue import events, failpoints
 from taskqueue.broker.contract import HIGH_IN_A_ROW, Broker
 from taskqueue.clock import Clock, milliseconds
 from taskqueue.dispatch import DISPATCH_LEASE_SECONDS, Dispatcher
@@ -102,8 +102,11 @@ class Sweep:
         """How many tasks were due and are handed out, as many at once as the dispatcher has room for."""
         limit = SWEEP_LIMIT if self._dispatcher.idle else 0
         taken = await self._store.take_due(milliseconds(DISPATCH_LEASE_SECONDS), self._max_attempts, limit)
+        if taken.ready:
+            failpoints.reach("sweep.taken")
         for ready in taken.ready:
             self._dispatcher.hand_over(ready)
+            failpoints.reach("sweep.handed")
         if taken.ready:
             events.emit(events.SWEPT, tasks=len(taken.ready))
         if taken.failed:
@@ -114,6 +117,7 @@ class Sweep:
         tasks = 0
         # At noon more may be due than one transaction makes.
         while made := await self._store.tick_schedules(milliseconds(DISPATCH_LEASE_SECONDS)):
+            failpoints.reach("sweep.ticked")
             for ready in made:
                 self._dispatcher.hand_over(ready)
             tasks += len(made)
@@ -135,6 +139,7 @@ class Sweep:
             gone = now if empty else self.deliveries.youngest(priority)
             lost += await self._store.requeue_lost(gone - milliseconds(SEARCH_SLACK_SECONDS), priority)
         if lost:
+            failpoints.reach("sweep.requeued")
             events.emit(events.MESSAGES_LOST, tasks=lost)
 
     async def _broker_is_empty(self) -> bool:

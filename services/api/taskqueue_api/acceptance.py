@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from aiohttp import web
 
+from taskqueue import failpoints
 from taskqueue.requests import TaskRequest, in_batch, parse_batch
 from taskqueue.schema import TaskOptions, TaskPayload, TaskStatus
 from taskqueue.store.adding import Known
@@ -31,6 +32,7 @@ async def accept(
     """
     if key is None:
         new = _new_task(collaborators, TaskRequest.parse(body), traceparent)
+        failpoints.reach("accept.received")
         async with collaborators.backlog.room_for(1):
             await collaborators.store.add(*new)
         return _send_off(collaborators, new, len(body))
@@ -39,6 +41,7 @@ async def accept(
     known = await collaborators.store.holder_of(key)
     if known is None:
         new = _new_task(collaborators, TaskRequest.parse(body), traceparent)
+        failpoints.reach("accept.received")
         async with collaborators.backlog.room_for(1):
             known = await collaborators.store.add_once(*new, key=key, fingerprint=fingerprint)
         if known is None:
@@ -57,6 +60,7 @@ async def accept_all(
     for index, request in enumerate(parse_batch(body)):
         with in_batch(index):
             new.append(_new_task(collaborators, request, traceparent))
+    failpoints.reach("accept.received")
     async with collaborators.backlog.room_for(len(new)):
         await collaborators.store.add_all(new)
     return [_send_off(collaborators, each, len(body) // len(new)) for each in new]
@@ -76,6 +80,7 @@ def _new_task(collaborators: Collaborators, request: TaskRequest, traceparent: s
 
 def _send_off(collaborators: Collaborators, new: NewTask, characters: int) -> Accepted:
     """Hands over a task that is on disk. One that waits for its time is brought by the sweep."""
+    failpoints.reach("accept.committed")
     payload, _, options = new
     if options.run_at is not None:
         return Accepted(payload.id, TaskStatus.PENDING)

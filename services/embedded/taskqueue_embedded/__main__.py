@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from taskqueue import events
+from taskqueue import events, failpoints
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.clock import system_clock
 from taskqueue.lifecycle import run_service
@@ -28,6 +28,7 @@ async def _main(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
         await asyncio.to_thread(upgrade, path, shared_file=False)
         async with open_store(path, system_clock, shared_file=False) as store:
             resumed = await store.resume()
+            failpoints.reach("resume.committed")
             events.emit(events.RESUMED, tasks=resumed)
             await _serve_and_work(store, settings, stop)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from taskqueue import events
 from taskqueue.errors import InvalidSettings, StartRefused
 from taskqueue.events import configure_logging
-from taskqueue.lifecycle import refuse
+from taskqueue.lifecycle import arm_failpoints, refuse
 from taskqueue.settings import load
 from taskqueue_migrate.runner import is_at_head, upgrade
 from taskqueue_migrate.settings import MigrateSettings
@@ -36,6 +36,7 @@ def _run(task: Callable[[MigrateSettings], int]) -> int:
         configure_logging("INFO", "json")
         return refuse(error)
     configure_logging(settings.log_level, settings.log_format)
+    arm_failpoints(settings.failpoints)
     try:
         return task(settings)
     except StartRefused as error:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from taskqueue import failpoints
 from taskqueue.errors import (
     FolderNotWritable,
     MigrationFailed,
@@ -48,6 +49,7 @@ def migrating(path: Path, patience_seconds: float) -> Iterator[Connection]:
     """
     engine = _engine(path, "BEGIN IMMEDIATE", patience_seconds)
     event.listen(engine, "connect", lambda connection, _: use_write_ahead_log(connection))
+    event.listen(engine, "before_cursor_execute", lambda *_: failpoints.reach("migrate.statement"))
     with _refusals(), engine.begin() as connection:
         yield connection
 

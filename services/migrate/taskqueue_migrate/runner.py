@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from taskqueue import events
+from taskqueue import events, failpoints
 from taskqueue.errors import FolderNotWritable, SchemaUnknown, StoreUnreachable
 from taskqueue.store import soundness, sqlite
 from taskqueue_migrate import database
@@ -42,14 +42,24 @@ def upgrade(
     if _exists(path):
         soundness.require_writable(path)
         soundness.require_whole(path, patience_seconds)
-    with only_migrate(path, patience_seconds), database.migrating(path, patience_seconds) as connection:
+    with only_migrate(path, patience_seconds):
+        failpoints.reach("migrate.locked")
+        before, after = _upgrade(path, scripts, patience_seconds)
+        failpoints.reach("migrate.committed")
+    events.emit(events.SCHEMA_MADE, before=sorted(before), after=sorted(after))
+
+
+def _upgrade(path: Path, scripts: Config, patience_seconds: float) -> tuple[set[str], set[str]]:
+    """The revisions before and after."""
+    with database.migrating(path, patience_seconds) as connection:
         before = _revisions(connection)
         _require_known(before, scripts)
         with _ALEMBIC:
             scripts.attributes["connection"] = connection
             command.upgrade(scripts, "head")
         after = _revisions(connection)
-    events.emit(events.SCHEMA_MADE, before=sorted(before), after=sorted(after))
+        failpoints.reach("migrate.upgraded")
+    return before, after
 
 
 def is_at_head(path: Path, *, shared_file: bool = True, migrations: Path = MIGRATIONS) -> bool:

@@ -7,7 +7,7 @@ still holds then start nothing, when it is back.
 from collections.abc import Sequence
 from typing import Final
 
-from taskqueue import events
+from taskqueue import events, failpoints
 from taskqueue.clock import Clock, milliseconds
 from taskqueue.dispatch import DISPATCH_LEASE_SECONDS
 from taskqueue.errors import StoreError
@@ -38,6 +38,8 @@ class DirectSupply:
                 ready += await self._due(room - len(ready))
         except StoreError as error:
             events.emit(events.SWEEP_FAILED, reason=str(error))
+        if ready:
+            failpoints.reach("direct.taken")
         now = self._clock()
         return [TaskMessage.of(r.payload, r.attempt, now, priority=r.priority, alone=r.alone) for r in ready]
 

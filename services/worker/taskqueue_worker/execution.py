@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from taskqueue import events
+from taskqueue import events, failpoints
 from taskqueue.broker.contract import Delivery
 from taskqueue.errors import QueryFailed, UnreadableMessage
 from taskqueue.schema import TaskMessage, TaskStatus
@@ -46,6 +46,7 @@ class Execution:
         """Performs the task of `delivery`, or finds out why it need not be performed."""
         try:
             message = TaskMessage.decode(delivery.body)
+            failpoints.reach("delivery.received")
             self._deliveries.note(message.dispatched_at, message.priority)
             await self._begin(message)
         except GateClosed:
@@ -58,6 +59,7 @@ class Execution:
             await delivery.bury(f"{type(error).__name__}: {error}")
         else:
             await delivery.ack()
+            failpoints.reach("ack.sent")
 
     async def without_broker(self, room: int) -> Sequence[Coroutine[Any, Any, None]]:
         """The executions of up to `room` tasks that no broker has brought. What they cannot begin falls due again."""
@@ -84,8 +86,11 @@ class Execution:
                 await self._perform(claimed)
 
     async def _perform(self, claimed: Claimed) -> None:
+        failpoints.reach("claim.committed")
         outcome = await self._handling.perform(claimed)
+        failpoints.reach("handler.returned")
         settled = None if isinstance(outcome, Superseded) else await self._ledger.settle(claimed, outcome)
+        failpoints.reach("settle.committed")
         _report(claimed, settled)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
+from taskqueue import failpoints
 from taskqueue.actions import Context
 from taskqueue.actions import Progress as ReportedProgress
 from taskqueue.clock import Clock
@@ -118,5 +119,6 @@ class RunningAttempts:
             held = await self._store.renew(lease)
         except StoreError:
             return  # the next round tries again; the lease is many rounds long
+        failpoints.reach("lease.renewed")
         if not held and running in self._running:
             running.interrupt(Superseded())

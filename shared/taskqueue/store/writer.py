@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from taskqueue import events
+from taskqueue import events, failpoints
 from taskqueue.errors import QueryFailed, StoreError, StoreUnavailable
 from taskqueue.store.faults import store_errors
 
@@ -102,6 +102,8 @@ class GroupCommitWriter:
             batches.setdefault(request.write, []).extend(request.items)
         with store_errors(), self._engine.begin() as connection:
             results = {write: iter(write(connection, items)) for write, items in batches.items()}
+            failpoints.reach("commit.writing")
+        failpoints.reach("commit.done")
         return [[next(results[request.write]) for _ in request.items] for request in group]
 
     def _part(self, group: Sequence[_Request], error: QueryFailed) -> Sequence[Any]:

@@ -4,6 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
+from taskqueue import failpoints
 from taskqueue.errors import InvalidRequest
 from taskqueue.schema import FINAL
 from taskqueue_api import listing
@@ -32,6 +33,7 @@ async def submit(request: web.Request) -> web.Response:
     collaborators = request.app[COLLABORATORS]
     async with collaborators.bodies.holding(len(body)):
         accepted = await accept(collaborators, body, key=key, traceparent=traceparent)
+    failpoints.reach("accept.answering")
     task = await ended_within(request, accepted.id, wait)
     if task is not None:
         return json_response(task, headers=_about(accepted) | wait_applied(wait))
@@ -48,6 +50,7 @@ async def submit_batch(request: web.Request) -> web.Response:
     collaborators = request.app[COLLABORATORS]
     async with collaborators.bodies.holding(len(body)):
         accepted = await accept_all(collaborators, body, traceparent=traceparent)
+    failpoints.reach("accept.answering")
     tasks = [{"id": each.id, "status": each.status} for each in accepted]
     return json_response({"tasks": tasks, "count": len(tasks)}, status=202, headers=LOOK_AGAIN)
 

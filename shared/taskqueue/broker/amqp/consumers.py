@@ -14,7 +14,7 @@ from typing import Final, cast
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aiormq import Channel as UnderlayChannel
 
-from taskqueue import events
+from taskqueue import events, failpoints
 from taskqueue.broker.amqp.session import (
     OPEN_TIMEOUT_SECONDS,
     SESSION_ERRORS,
@@ -205,4 +205,5 @@ class AmqpDelivery:
             await asyncio.sleep(BURY_AGAIN_SECONDS)
             await self.release()
         else:
+            failpoints.reach("bury.published")
             await self.ack()
