@@ -471,3 +471,18 @@ def _of(inbox: Inbox, prefix: str) -> list[bytes]:
 
 def _bodies(count: int, prefix: str = "") -> list[bytes]:
     return [f"{prefix}{number:04}".encode() for number in range(count)]
+
+
+async def test_what_it_holds_is_told(broker: Broker, inbox: Inbox) -> None:
+    """What waits, what is buried, and, where the driver can know it, what consumers have."""
+    async with broker.subscribe(inbox, channels=1, prefetch_count=2):
+        await broker.publish([b"1", b"2", b"3", b"4"])
+        first, _ = (await inbox.expect(2))[:2]
+        await first.bury("nobody can read it")
+        await inbox.expect(3)
+
+        async def told() -> bool:
+            held = await broker.holdings()
+            return (held.ready, held.dead) == (1, 1) and held.unacknowledged in (2, None)
+
+        await eventually(told, what="what it holds")

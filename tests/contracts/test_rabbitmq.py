@@ -11,7 +11,7 @@ import pytest
 
 from taskqueue.broker.amqp import consumers, driver, topology
 from taskqueue.broker.connect import open_broker
-from taskqueue.broker.contract import DEAD_LETTER_QUEUE, PUBLISH_TIMEOUT_SECONDS, QUEUE, Broker, Subscription
+from taskqueue.broker.contract import DEAD_LETTER_QUEUE, PUBLISH_TIMEOUT_SECONDS, QUEUE, Broker, Holdings, Subscription
 from taskqueue.clock import system_clock
 from taskqueue.errors import BrokerUnavailable
 from tests.support.eventually import eventually
@@ -565,3 +565,28 @@ def _table(listed: object) -> dict[str, object]:
 
 def _name(connection: dict[str, object]) -> str:
     return str(_table(connection["client_properties"])["connection_name"])
+
+
+async def test_what_it_holds_is_told_and_a_missing_dead_letter_queue_costs_no_connection(
+    clean_rabbitmq: RabbitMQ,
+) -> None:
+    """An audit asks for it, again and again: the connection is the same, and no channel is left over."""
+    inbox = Inbox()
+    async with (
+        open_broker(clean_rabbitmq.url, "asking") as broker,
+        broker.subscribe(inbox, channels=1, prefetch_count=1),
+    ):
+        await eventually(lambda: broker.connected, what="the connection")
+        await broker.publish([b"1", b"2", b"3"])
+        await eventually(lambda: len(inbox.deliveries) == 1, what="a delivery")
+        await inbox.deliveries[0].bury("nobody can read it")
+        await eventually(lambda: len(inbox.deliveries) == 2, what="the next one")
+        held = [await broker.holdings() for _ in range(3)]
+        before = clean_rabbitmq.table("list_channels", "pid")
+        await asyncio.to_thread(clean_rabbitmq.ctl, "delete_queue", DEAD_LETTER_QUEUE)
+        without = [await broker.holdings() for _ in range(3)]
+
+        assert held == [Holdings(ready=1, unacknowledged=None, dead=1)] * 3
+        assert without == [Holdings(ready=1, unacknowledged=None, dead=0)] * 3
+        assert clean_rabbitmq.table("list_channels", "pid") == before
+        assert broker.connected

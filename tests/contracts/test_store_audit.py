@@ -17,6 +17,7 @@ from taskqueue.store.settling import Settlement
 from taskqueue.store.tasks import TaskStore
 from tests.support.builders import a_payload
 from tests.support.database import change, connect, rows
+from tests.support.doubles import AwayBroker
 from tests.support.frozen_clock import START, FrozenClock
 from tests.support.stored import CHALLENGE, LEASE, claim, pending, queued
 
@@ -255,6 +256,29 @@ async def test_queued_tasks_whose_messages_are_there_are_not(store: TaskStore, c
     clock.advance(86_400)
 
     assert _check(await Auditor(store, broker, clock, MAX_ATTEMPTS).report(), "messages").verdict == "pass"
+
+
+async def test_messages_that_are_lost_behind_others_are_found_in_time(store: TaskStore, clock: FrozenClock) -> None:
+    """Where the queue is not empty, younger messages have to come first: they are told, and named, and wait."""
+    broker = MemoryBroker()
+    payloads = [await queued(store, f"q{number}") for number in range(3)]
+    await broker.publish([TaskMessage.of(payloads[0], 0, START).encode()])
+    clock.advance(OVERDUE_MS / 1000 + 1)
+
+    messages = _check(await Auditor(store, broker, clock, MAX_ATTEMPTS).report(), "messages")
+
+    assert (messages.verdict, messages.count, messages.ids) == ("wait", 2, ("q0", "q1", "q2"))
+
+
+async def test_without_the_broker_what_is_due_waits(store: TaskStore, clock: FrozenClock) -> None:
+    """Nobody can hand it out, and that is no failure; what it holds is unknown."""
+    await pending(store, "waiting", clock() - OVERDUE_MS - 1)
+
+    report = await Auditor(store, AwayBroker(), clock, MAX_ATTEMPTS).report()
+
+    overdue = _check(report, "overdue_waiting")
+    assert (report.balanced, overdue.verdict, overdue.ids) == (True, "wait", ("waiting",))
+    assert {_check(report, name).verdict for name in ("messages", "dead_letters")} == {"unknown"}
 
 
 async def test_all_are_counted_and_a_hundred_named(

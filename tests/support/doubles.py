@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
-from taskqueue.broker.contract import Receive
+from taskqueue.broker.contract import Holdings, Receive
 from taskqueue.broker.memory import MemoryBroker, MemorySubscription
 from taskqueue.errors import BrokerUnavailable
 from taskqueue.schema import NORMAL
@@ -39,6 +39,11 @@ class AwayBroker(MemoryBroker):
         """See `contract.Broker`."""
         self._require_connection()
         return await super().ready_count()
+
+    async def holdings(self) -> Holdings:
+        """See `contract.Broker`."""
+        self._require_connection()
+        return await super().holdings()
 
     def _require_connection(self) -> None:
         if not self.connected:

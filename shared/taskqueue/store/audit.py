@@ -32,7 +32,7 @@ from taskqueue.store.tallies import ACCEPTED, REMOVED
 NAMED: Final = 100
 """So many ids are named at most of each kind; all are counted."""
 
-CHANGES_AT_ONCE: Final = 2_000
+CHANGES_AT_ONCE: Final = 1_000
 KEYS_AT_ONCE: Final = 10_000
 
 

@@ -112,7 +112,7 @@ class AmqpBroker:
         """See `contract.Broker`. What is unacknowledged is told over RabbitMQ's management alone."""
         ready = await self.ready_count()
         try:
-            return Holdings(ready, None, await count_dead(self._session().asking))
+            return Holdings(ready, None, await count_dead(self._session().session))
         except SESSION_ERRORS as error:
             raise BrokerUnavailable(repr(error)) from error
 

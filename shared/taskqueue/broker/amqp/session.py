@@ -68,6 +68,12 @@ class Session:
         self._channels.append(channel)
         return channel
 
+    async def dismiss(self, channel: AbstractChannel) -> None:
+        """Closes a channel that was asked something, and forgets it."""
+        self._channels.remove(channel)
+        if not channel.is_closed:
+            await channel.close()
+
     def end(self, reason: str) -> None:
         """Ends the session; the first reason stands."""
         self.reason = self.reason or reason

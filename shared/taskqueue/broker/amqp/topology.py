@@ -79,9 +79,15 @@ async def count_ready(channel: AbstractChannel) -> tuple[int, int]:
     return await _count(channel, QUEUE)
 
 
-async def count_dead(channel: AbstractChannel) -> int:
-    """How many messages are buried, as far as the queue's leader answers RabbitMQ."""
-    return (await _count(channel, DEAD_LETTER_QUEUE))[0]
+async def count_dead(session: Session) -> int:
+    """How many messages are buried, as far as the queue's leader answers RabbitMQ; 0 where there is no such queue."""
+    trial = await session.open_trial_channel()
+    try:
+        return (await _count(trial, DEAD_LETTER_QUEUE))[0]
+    except ChannelNotFoundEntity:
+        return 0
+    finally:
+        await session.dismiss(trial)
 
 
 async def _count(channel: AbstractChannel, name: str) -> tuple[int, int]:
