@@ -1,5 +1,6 @@
 """Running commands, each within a time; and ports that are free."""
 
+import random
 import socket
 import subprocess
 import time
@@ -72,21 +73,17 @@ def answers(url: str) -> bool:
 
 
 def free_ports(count: int) -> range:
-    """So many neighbouring ports of the loopback interface that were free just now. Raises OSError."""
+    """So many neighbouring ports of the loopback interface that were free just now. Raises OSError.
+
+    They are below those that the system gives to clients: a container that is struck needs its port again later.
+    """
     for _ in range(100):
+        first = random.randrange(20_000, 32_000)
         with ExitStack() as held:
             try:
-                first = _bind(held, 0)
-                for port in range(first + 1, first + count):
-                    _bind(held, port)
+                for port in range(first, first + count):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
             except OSError:
                 continue
             return range(first, first + count)
     raise OSError(f"no {count} neighbouring ports are free")
-
-
-def _bind(held: ExitStack, port: int) -> int:
-    listener = held.enter_context(socket.socket())
-    listener.bind(("127.0.0.1", port))
-    bound: int = listener.getsockname()[1]
-    return bound
