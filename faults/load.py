@@ -12,9 +12,12 @@ from typing import Final
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from faults.asks import Acceptance, Ask, ask, draw
+from taskqueue.retry import Backoff
 
 ASK_SECONDS: Final = 8.0
-PAUSE_SECONDS: Final = 0.4
+PAUSE: Final = Backoff(first=0.4, ceiling=3)
+"""Between two tries: many clients that wait for one API must not become its next fault."""
+
 PATIENCE_SECONDS: Final = 20.0
 """How long after the end of a load its requests with a key are still sent again."""
 
@@ -30,11 +33,13 @@ def now() -> int:
 class Load:
     """The requests of one round. `urls` tells where APIs listen just now."""
 
-    def __init__(self, session: ClientSession, urls: Callable[[], Sequence[str]], random: Random, prefix: str) -> None:
+    def __init__(self, session: ClientSession, urls: Callable[[], Sequence[str]], seed: int, prefix: str) -> None:
         self.asks: list[Ask] = []
         self._session = session
         self._urls = urls
-        self._random = random
+        # Apart from one another: how often something is sent again must not decide what is asked next.
+        self._draws = Random(f"draws {seed}")
+        self._chance = Random(f"chance {seed}")
         self._prefix = prefix
         self._numbers = itertools.count()
         self._loop = asyncio.get_running_loop()
@@ -65,14 +70,14 @@ class Load:
     def _post_at_once(self, kind: str, count: int) -> None:
         for _ in range(count):
             tag = self._next_tag()
-            self._start(ask(kind, self._random.randrange(1_000_000), tag, f"key-{tag}"))
+            self._start(ask(kind, self._chance.randrange(1_000_000), tag, f"key-{tag}"))
 
     def _next_tag(self) -> str:
         return f"{self._prefix}-{next(self._numbers)}"
 
     async def _post_steadily(self, per_second: float) -> None:
         while True:
-            self._start(draw(self._random, self._next_tag()))
+            self._start(draw(self._draws, self._next_tag()))
             await asyncio.sleep(1 / per_second)
 
     def _start(self, one: Ask) -> None:
@@ -83,17 +88,17 @@ class Load:
         sending.add_done_callback(self._sending.discard)
 
     async def _send(self, one: Ask) -> None:
-        wanted = 2 if one.key and self._random.random() < REPLAYED else 1
+        wanted = 2 if one.key and self._chance.random() < REPLAYED else 1
         while len(one.accepted) < wanted:
             accepted = await self._post(one)
             if one.key is None or (self._ends_at is not None and time.monotonic() > self._ends_at):
                 return
             if not accepted:
-                await asyncio.sleep(PAUSE_SECONDS)
+                await asyncio.sleep(PAUSE.delay(one.refusals, self._chance.random()))
 
     async def _post(self, one: Ask) -> bool:
         urls = self._urls()
-        url = urls[self._random.randrange(len(urls))]
+        url = urls[self._chance.randrange(len(urls))]
         headers = {"Idempotency-Key": one.key} if one.key else {}
         try:
             async with self._session.post(

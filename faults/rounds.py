@@ -54,9 +54,8 @@ class Rounds:
 
     async def play(self, one: Round) -> Outcome:
         """Plays one round. It is bounded in time; what does not end in time counts as lost."""
-        random = Random(one.seed)
-        load = Load(self.session, self.system.urls, random, f"round-{one.number}")
-        scene = Scene(self.system, load, random)
+        load = Load(self.session, self.system.urls, one.seed, f"round-{one.number}")
+        scene = Scene(self.system, load, Random(one.seed))
         self._progress(one, "load")
         async with load.running(self.per_second):
             await asyncio.sleep(BEFORE_SECONDS)

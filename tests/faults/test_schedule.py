@@ -1,8 +1,10 @@
 """The schedule of faults: decided by its seed alone, and fair."""
 
 from itertools import islice
+from random import Random
 
 from faults.__main__ import ON_COMPOSE, ON_PROCESSES
+from faults.asks import draw
 from faults.schedule import schedule
 
 
@@ -11,6 +13,14 @@ def test_the_same_seed_brings_the_same_faults() -> None:
     first, second = (list(islice(schedule(ON_COMPOSE, 7), 100)) for _ in range(2))
 
     assert first == second
+
+
+def test_the_same_seed_asks_the_same() -> None:
+    """Actions, data, keys and options: one request after another."""
+    first, second = ([draw(random, "tag") for _ in range(200)] for random in (Random(7), Random(7)))
+
+    assert first == second
+    assert len({ask.body for ask in first}) > 150
 
 
 def test_another_seed_brings_another_order() -> None:
