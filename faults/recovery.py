@@ -1,8 +1,9 @@
 """How long a system took to recover: from the instants that its tasks show, and not from when somebody looked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from faults.asks import Ask
 from faults.reading import Seen
 from faults.scene import Scene
 from faults.schedule import Recovery
@@ -23,6 +24,14 @@ def recovered(recovery: Recovery, scene: Scene[Any], seen: Mapping[str, Seen], h
     else:
         since, instants = scene.struck_at, list(_second_beginnings(seen))
     return max(0.0, (max(instants) - since) / 1000) if instants else None
+
+
+def slow_answer(asks: Sequence[Ask]) -> float | None:
+    """The 99th of a hundred times from a request to its 2xx, in seconds, of those that were accepted at once."""
+    times = sorted(
+        ask.accepted[0].at - ask.sent_at for ask in asks if ask.accepted and ask.sent_at and not ask.refusals
+    )
+    return times[min(len(times) - 1, len(times) * 99 // 100)] / 1000 if times else None
 
 
 def _prompt(scene: Scene[Any], seen: Mapping[str, Seen], *, sent: int, accepted: int) -> Iterator[Seen]:

@@ -5,19 +5,9 @@ from typing import Final
 
 from faults.rounds import Outcome
 
-COLUMNS: Final = "{:>5} {:<22} {:>6} {:>9} {:>11} {:>5} {:>14} {:>10} {:>11}  {}"
-HEAD: Final = COLUMNS.format(
-    "round",
-    "fault",
-    "held",
-    "accepted",
-    "no answer",
-    "lost",
-    "recorded twice",
-    "run twice",
-    "unexpected",
-    "recovered in",
-)
+COLUMNS: Final = "{:>5} {:<20} {:>6} {:>8} {:>7} {:>9} {:>4} {:>14} {:>9} {:>10}  {}"
+TITLES: Final = ("round", "fault", "held", "accepted", "p99", "no answer", "lost", "recorded twice", "run twice")
+HEAD: Final = COLUMNS.format(*TITLES, "unexpected", "recovered in")
 
 
 def line(outcome: Outcome) -> str:
@@ -28,6 +18,7 @@ def line(outcome: Outcome) -> str:
         one.fault.name,
         f"{one.held:g} s",
         verdict.accepted,
+        "-" if outcome.slow_answer is None else f"{outcome.slow_answer:.2f} s",
         verdict.unanswered,
         len(verdict.lost),
         len(verdict.twice),

@@ -15,7 +15,7 @@ from faults.checker import Evidence, Verdict, judge
 from faults.commands import CommandFailed
 from faults.load import Load, now
 from faults.reading import Reader, Seen
-from faults.recovery import recovered
+from faults.recovery import recovered, slow_answer
 from faults.scene import Scene, System
 from faults.schedule import Round
 
@@ -28,12 +28,16 @@ STRIKE_SECONDS: Final = 240.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a round. `recovered` is in seconds; None where nothing had to recover."""
+    """What came of a round. `recovered` is in seconds; None where nothing had to recover.
+
+    `slow_answer` is how long a slow 2xx took (the 99th of a hundred), in seconds.
+    """
 
     round: Round
     struck: str
     verdict: Verdict
     recovered: float | None
+    slow_answer: float | None = None
 
 
 @dataclass
@@ -101,7 +105,8 @@ class Rounds:
         )
         self._asks += scene.load.asks
         self._finals |= {task_id: seen for task_id, seen in first.items() if seen.final}
-        return Outcome(one, scene.struck, self._news(verdict), recovered(one.fault.recovery, scene, first, healed))
+        recovery = recovered(one.fault.recovery, scene, first, healed)
+        return Outcome(one, scene.struck, self._news(verdict), recovery, slow_answer(scene.load.asks))
 
     async def _buried(self, scene: Scene[Any]) -> Sequence[bytes]:
         """What is in the dead-letter queue; it is waited for, where something must be."""

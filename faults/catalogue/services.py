@@ -110,6 +110,18 @@ def worker_takes_itself_for_alive(scene: Scene[ComposeStack]) -> Iterator[None]:
 
 
 @contextmanager
+def only_worker_crashes(scene: Scene[ComposeStack]) -> Iterator[None]:
+    """Kill -9 of the process, where there is no other worker: the engine starts it again at once."""
+    crashes, other = "worker-1", scene.system.container("worker", 2)
+    scene.system.engine("stop --time 30", other)
+    _give_work(scene)
+    scene.strike(crashes)
+    scene.system.inside("worker", 1, "sh", "-c", "kill -KILL -1 || true")
+    yield
+    scene.system.start(other)
+
+
+@contextmanager
 def worker_poisoned(scene: Scene[ComposeStack]) -> Iterator[None]:
     """A task kills its worker each time that it runs: it ends failed, and its neighbours are completed."""
     _give_work(scene)
@@ -146,6 +158,7 @@ def _paused(scene: Scene[ComposeStack], struck: str) -> Iterator[None]:
 FAULTS: Final = (
     Fault("worker-killed", worker_killed, 6, 8, Recovery.RERUN, OTHER_TAKES_OVER),
     Fault("all-workers-killed", all_workers_killed, 1, 3),
+    Fault("only-worker-crashes", only_worker_crashes, 9, 10, Recovery.RERUN),
     Fault("worker-stopped", worker_stopped, 1, 4),
     Fault("worker-paused", worker_paused, 3, 8),
     Fault("worker-zombie", worker_takes_itself_for_alive, 7, 9),

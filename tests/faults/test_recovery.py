@@ -6,7 +6,7 @@ import pytest
 
 from faults.asks import Acceptance, Ask, Expected
 from faults.reading import Seen
-from faults.recovery import recovered
+from faults.recovery import recovered, slow_answer
 from faults.scene import Scene
 from faults.schedule import Recovery
 
@@ -48,3 +48,12 @@ def test_where_nothing_was_cut_off_nothing_had_to_recover() -> None:
     scene: Scene[Any] = Scene(None, Asked(_ask("one", 900)), None, struck_at=1_000)  # type: ignore[arg-type]
 
     assert recovered(Recovery.RERUN, scene, {"one": Seen("completed", begun=(1_000,))}, healed=5_000) is None
+
+
+def test_how_long_answers_took_is_told_of_those_that_came_at_once() -> None:
+    """The 99th of a hundred; what was refused first says nothing of the answer's own time."""
+    asks = [Ask("", b"", Expected("completed"), sent_at=1, accepted=[Acceptance("", 1 + n)]) for n in range(200)]
+    refused = Ask("", b"", Expected("completed"), sent_at=1, accepted=[Acceptance("", 90_000)], refusals=1)
+
+    assert slow_answer([*asks, refused]) == 0.198
+    assert slow_answer([]) is None
