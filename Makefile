@@ -4,7 +4,7 @@ PACKAGES := shared services/api services/worker services/migrate services/embedd
 LOCKS := dev build embedded api worker migrate bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast fuzz check format up down logs audit bench bench-quick faults lock clean
+.PHONY: help run test test-fast fuzz check format up down logs audit bench bench-quick faults simulate lock clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench: .venv/ready .venv-run/ready .venv-bench/ready ## Measure ours and its pee
 
 bench-quick: .venv/ready .venv-run/ready .venv-bench/ready ## The same in 3 minutes at most, roughly, and shown only
 	$(BENCH) --plan quick $(ARGS)
+
+simulate: .venv/ready ## Play histories of faults under virtual time; ARGS="--histories 10000 --seed 1"
+	.venv/bin/python -m tests.simulation $(ARGS)
 
 faults: .venv/ready ## Do harm to a stack of its own, and count what became of every task; ARGS="--seed 7 --minutes 3"
 	.venv/bin/python -m faults $(ARGS)
