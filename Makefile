@@ -1,10 +1,10 @@
 # What a developer does here. `make` alone lists it.
 
 PACKAGES := shared services/api services/worker services/migrate services/embedded
-LOCKS := dev build embedded api worker migrate bench
+LOCKS := dev build embedded api worker migrate bench sbom
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast fuzz check format up down logs audit bench bench-quick faults simulate lock clean
+.PHONY: help run test test-fast fuzz check format up down logs audit bench bench-quick faults simulate lock sbom clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,20 +78,34 @@ lock: .venv/ready ## Write the locks anew from the pyproject.toml files; UPGRADE
 		if cmp -s $$file $$file.old; then mv $$file.old $$file; else rm $$file.old; echo "$$file has changed"; fi; \
 	done
 
+# The tool is in a lock of its own, so that it binds no version of what is shipped.
+SBOM := sbom
+
+sbom: .venv-sbom/ready ## Write into ./sbom what each service is made of, with hashes, from the locks (CycloneDX)
+	@mkdir -p $(SBOM)
+	@for lock in api worker migrate embedded; do \
+		.venv-sbom/bin/python -W ignore -m cyclonedx_py requirements --output-reproducible --output-format JSON --validate \
+			--pyproject services/$$lock/pyproject.toml --output-file $(SBOM)/$$lock.cdx.json requirements/$$lock.txt \
+			|| exit 1; \
+	done
+
 clean: ## Remove environments and caches; ./data stays
-	rm -rf .venv .venv-run .venv-bench benchmarks/results .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-run .venv-bench .venv-sbom sbom benchmarks/results
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find shared services tests examples benchmarks faults -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An environment is made anew whenever its lock or a package's own description has changed.
 .venv/ready: REQUIREMENTS := requirements/dev.txt
 .venv-run/ready: REQUIREMENTS := requirements/embedded.txt
 .venv-bench/ready: REQUIREMENTS := requirements/bench.txt
+.venv-sbom/ready: REQUIREMENTS := requirements/sbom.txt
 .venv/ready: requirements/dev.txt
 .venv-run/ready: requirements/embedded.txt
 .venv-bench/ready: requirements/bench.txt
+.venv-sbom/ready: requirements/sbom.txt
 .venv/ready .venv-run/ready: $(PACKAGES:%=%/pyproject.toml)
 .venv/ready .venv-run/ready: OWN := $(PACKAGES)
-.venv/ready .venv-run/ready .venv-bench/ready:
+.venv/ready .venv-run/ready .venv-bench/ready .venv-sbom/ready:
 	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3 none; do \
 		$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	done; \
