@@ -11,6 +11,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 AT_ONCE: Final = 16
 POLL_SECONDS: Final = 0.3
+READ_SECONDS: Final = 120.0
 AUDIT: Final = ClientTimeout(total=30)
 
 
@@ -43,20 +44,21 @@ class Reader:
         seen: dict[str, Seen] = {}
         waiting = set(ids)
         while waiting:
-            seen |= await self.all(waiting)
+            seen |= await self.all(waiting, deadline)
             waiting = {task_id for task_id in waiting if task_id not in seen or not seen[task_id].final}
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(POLL_SECONDS if waiting else 0)
         return seen
 
-    async def all(self, ids: Iterable[str]) -> dict[str, Seen]:
-        """Each task as it is now, where there is one and an API that says so."""
+    async def all(self, ids: Iterable[str], deadline: float | None = None) -> dict[str, Seen]:
+        """Each task as it is now, where there is one and an API that says so, by `deadline` (else within 2 minutes)."""
         room = asyncio.Semaphore(AT_ONCE)
+        ends_at = time.monotonic() + READ_SECONDS if deadline is None else deadline
 
         async def one(task_id: str) -> tuple[str, Seen | None]:
             async with room:
-                return task_id, await self._task(task_id)
+                return task_id, await self._task(task_id) if time.monotonic() < ends_at else None
 
         return {task_id: seen for task_id, seen in await asyncio.gather(*map(one, ids)) if seen}
 
