@@ -6,10 +6,12 @@ there once, and the audit balances. Rows 1 to 8 of the fault model.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 import pytest
+from aiohttp import ClientError
 
 from taskqueue.broker.connect import open_broker
 from taskqueue.failpoints import POINTS
@@ -74,6 +76,8 @@ OF_THEIR_OWN: Final = {
     "sweep.ticked",
     "resume.committed",
     "direct.taken",
+    "drain.begun",
+    "retry.committed",
     "bury.published",
 }
 """Each has a test below."""
@@ -178,6 +182,40 @@ async def test_a_start_is_killed_that_has_taken_up_what_was_left(bench: Bench) -
     numbers = await posting
     await bench.all_right(numbers)
     assert sorted(bench.runs) == sorted(numbers)
+
+
+@pytest.mark.slow
+async def test_a_stop_is_killed_that_waits_for_what_is_at_work(bench: Bench) -> None:
+    """`drain.begun`: what was at work is attempted again."""
+    service = bench.start("taskqueue_embedded", "drain.begun=kill")
+    await bench.listening()
+    numbers = await bench.posted(3, seconds=1)
+    await eventually(lambda: bench.runs, what="the first run")
+
+    service.terminate()
+    assert await service.ended() == KILLED
+    bench.start("taskqueue_embedded")
+
+    await bench.all_right(numbers)
+    assert len(bench.runs) - len(numbers) <= 1
+
+
+@pytest.mark.slow
+async def test_an_api_is_killed_that_has_taken_a_retry_by_hand(bench: Bench) -> None:
+    """`retry.committed`: the retry is on disk, and the next process hands it out."""
+    service = bench.start("taskqueue_embedded", "retry.committed=kill")
+    await bench.listening()
+    numbers = await bench.posted(1, delay=3600)
+    async with http_client(bench.url) as http:
+        [task_id] = numbers
+        assert (await http.ask("POST", f"/tasks/{task_id}/cancel")).json["status"] == "cancelled"
+        with suppress(ClientError):
+            await http.ask("POST", f"/tasks/{task_id}/retry")
+    assert await service.ended() == KILLED
+    bench.start("taskqueue_embedded")
+
+    await bench.all_right(numbers)
+    assert bench.runs == [task_id]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import random
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from taskqueue import events
+from taskqueue import events, failpoints
 from taskqueue.broker.contract import Broker, Delivery, Subscription
 from taskqueue.errors import WorkerExhausted
 from taskqueue_worker import direct
@@ -67,6 +67,7 @@ class Worker:
             detour.cancel()
             await self._subscription.stop()
             self._execution.close()
+            failpoints.reach("drain.begun")
             await self._drain()
 
     def _receive(self, delivery: Delivery) -> None:

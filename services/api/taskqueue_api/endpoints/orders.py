@@ -4,6 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
+from taskqueue import failpoints
 from taskqueue.schema import TaskStatus
 from taskqueue.store.orders import Cancelled, Order, Refused
 from taskqueue_api.collaborators import COLLABORATORS
@@ -33,6 +34,7 @@ async def retry(request: web.Request) -> web.Response:
     answer = await collaborators.store.retry(order)
     if isinstance(answer, Refused):
         return _refusal(answer, NOT_TO_RETRY)
+    failpoints.reach("retry.committed")
     collaborators.dispatcher.hand_over(answer)
     headers = {**LOOK_AGAIN, "Location": f"/tasks/{order.id}"}
     return json_response({"id": order.id, "status": TaskStatus.QUEUED}, 202, headers)
