@@ -72,6 +72,17 @@ def test_every_row_is_kept_as_it_was(old: Path) -> None:
     ]
 
 
+def test_a_damaged_row_does_not_keep_the_others_from_the_newest_revision(old: Path) -> None:
+    """It is kept as it is, without an action."""
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("UPDATE tasks SET payload = '{' WHERE id = 'id-4'")
+
+    upgrade(old)
+
+    assert is_at_head(old)
+    assert _ask(old, "SELECT id, payload FROM tasks WHERE action IS NULL") == [("id-4", "{")]
+
+
 async def test_every_row_is_served_and_goes_on(old: Path) -> None:
     """The store finds them, lists them by status and by action, and its sweep takes up those that are due."""
     upgrade(old)

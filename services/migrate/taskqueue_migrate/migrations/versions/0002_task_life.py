@@ -39,7 +39,9 @@ def _extend_tasks() -> None:
     tasks = sa.table(
         "tasks", sa.column("action"), sa.column("payload"), sa.column("processed_at"), sa.column("ended_at")
     )
-    op.execute(tasks.update().values(action=sa.func.json_extract(tasks.c.payload, "$.action")))
+    # A damaged payload has no action, and must not keep all the others from what is new.
+    readable = sa.case((sa.func.json_valid(tasks.c.payload), tasks.c.payload), else_="{}")
+    op.execute(tasks.update().values(action=sa.func.json_extract(readable, "$.action")))
     # To the second is all that was known.
     op.execute(tasks.update().values(ended_at=tasks.c.processed_at * 1000).where(tasks.c.processed_at.is_not(None)))
 
