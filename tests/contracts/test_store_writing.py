@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from taskqueue.clock import system_clock
 from taskqueue.errors import (
+    DatabaseDamaged,
     FolderNotWritable,
     NetworkFileSystem,
     QueryFailed,
@@ -335,7 +336,7 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "tasks.db"
     file.write_text("these are my holiday notes " * 100)
 
-    with pytest.raises(SchemaUnknown):
+    with pytest.raises(DatabaseDamaged):
         await _open(file)
 
     assert file.read_text().startswith("these are my holiday notes")
