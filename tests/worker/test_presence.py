@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import BaseModel, Field, GetJsonSchemaHandler
 
+from taskqueue import events
 from taskqueue.actions import action
 from taskqueue_worker import presence
 from taskqueue_worker.assembly import worker_name
@@ -86,6 +87,14 @@ async def test_a_worker_tells_who_it_is_and_what_it_can_do(workshop: Workshop) -
     assert sorted(offered) == ["anything", "resize", "sum", "uppercase"]
     assert offered["resize"] == {"description": "Makes a picture smaller.", "schema": Picture.model_json_schema()}
     assert offered["anything"] == {"description": "", "schema": {"type": "object"}}
+
+
+async def test_the_log_says_at_the_start_what_a_worker_can_do(workshop: Workshop) -> None:
+    """So that a package that was forgotten is seen before its tasks are answered as unknown ones."""
+    async with workshop.working(resize):
+        report = await workshop.reported(events.STARTED)
+
+    assert (report["service"], report["actions"]) == ("worker", ["resize", "sum", "uppercase"])
 
 
 async def test_a_schema_that_cannot_be_published_is_left_out(workshop: Workshop) -> None:

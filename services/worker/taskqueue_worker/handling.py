@@ -2,6 +2,7 @@
 
 import asyncio
 from asyncio import FIRST_COMPLETED
+from collections.abc import Sequence
 from typing import Any, Final
 
 from taskqueue.actions import Action, Context
@@ -33,6 +34,11 @@ class Handling:
         self._calls = calls
         self._clock = clock
         self._timeout = timeout
+
+    @property
+    def actions(self) -> Sequence[str]:
+        """The names of the actions that it has handlers for."""
+        return self._registry.names
 
     @property
     def exhausted(self) -> asyncio.Event:

@@ -62,7 +62,7 @@ class Worker:
         async with self._broker.subscribe(
             self._receive, channels=channels, prefetch_count=prefetch_count
         ) as self._subscription:
-            events.emit(events.STARTED, service="worker", channels=channels)
+            events.emit(events.STARTED, service="worker", channels=channels, actions=self._handling.actions)
             await _either(stop, self._handling.exhausted)
             detour.cancel()
             await self._subscription.stop()
