@@ -590,3 +590,28 @@ async def test_what_it_holds_is_told_and_a_missing_dead_letter_queue_costs_no_co
         assert without == [Holdings(ready=1, unacknowledged=None, dead=0)] * 3
         assert clean_rabbitmq.table("list_channels", "pid") == before
         assert broker.connected
+
+
+@pytest.mark.parametrize("harm", ["memory_alarm", "frozen"])
+async def test_what_it_holds_is_asked_within_a_bound(clean_rabbitmq: RabbitMQ, harm: str) -> None:
+    """Whatever the broker does: it answers, or is unavailable; an audit does not hang on it."""
+    inbox = Inbox()
+    async with (
+        open_broker(clean_rabbitmq.url, "asking") as broker,
+        broker.subscribe(inbox, channels=1, prefetch_count=1),
+    ):
+        await eventually(lambda: broker.connected, what="the connection")
+        await broker.publish([b"1", b"2"])
+        with getattr(clean_rabbitmq, harm)():
+            with suppress(BrokerUnavailable):
+                await broker.publish([b"3"])  # only now does an alarm block the connection
+            async with asyncio.timeout(4 * PUBLISH_TIMEOUT_SECONDS):
+                with suppress(BrokerUnavailable):
+                    await broker.holdings()
+
+        async def told() -> bool:
+            with suppress(BrokerUnavailable):
+                return (await broker.holdings()).dead == 0
+            return False
+
+        await eventually(told, within=RECOVERY_SECONDS, what="an answer")

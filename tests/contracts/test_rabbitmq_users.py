@@ -298,3 +298,19 @@ async def _confirmed(broker: Broker) -> bool:
         return list(await broker.publish([b"a"])) == [True]
     except BrokerUnavailable:
         return False
+
+
+async def test_the_api_is_told_what_the_broker_holds(api: Broker, worker: Broker, inbox: Inbox) -> None:
+    """It may read neither queue; how many messages there are it may ask, for an audit."""
+    await eventually(lambda: api.connected, within=RECOVERY_SECONDS)
+    async with worker.subscribe(inbox, channels=1, prefetch_count=1):
+        await api.publish([b"1", b"2", b"3"])
+        (delivery,) = await inbox.expect(1)
+        await delivery.bury("unreadable")
+        await inbox.expect(2)
+
+        async def told() -> bool:
+            held = await api.holdings()
+            return (held.ready, held.dead) == (1, 1)
+
+        await eventually(told, what="what it holds")

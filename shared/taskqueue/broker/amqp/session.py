@@ -68,11 +68,9 @@ class Session:
         self._channels.append(channel)
         return channel
 
-    async def dismiss(self, channel: AbstractChannel) -> None:
-        """Closes a channel that was asked something, and forgets it."""
+    def forget(self, channel: AbstractChannel) -> None:
+        """Keeps a channel no longer that was asked something."""
         self._channels.remove(channel)
-        if not channel.is_closed:
-            await channel.close()
 
     def end(self, reason: str) -> None:
         """Ends the session; the first reason stands."""

@@ -81,13 +81,18 @@ async def count_ready(channel: AbstractChannel) -> tuple[int, int]:
 
 async def count_dead(session: Session) -> int:
     """How many messages are buried, as far as the queue's leader answers RabbitMQ; 0 where there is no such queue."""
-    trial = await session.open_trial_channel()
-    try:
-        return (await _count(trial, DEAD_LETTER_QUEUE))[0]
-    except ChannelNotFoundEntity:
-        return 0
-    finally:
-        await session.dismiss(trial)
+    # Opening and closing included: a broker without memory does not answer a connection that has published.
+    async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
+        with lost_not_cancelled():
+            trial = await session.open_trial_channel()
+            try:
+                messages, _ = await _count(trial, DEAD_LETTER_QUEUE)
+                await trial.close()
+            except ChannelNotFoundEntity:
+                return 0
+            finally:
+                session.forget(trial)
+            return messages
 
 
 async def _count(channel: AbstractChannel, name: str) -> tuple[int, int]:
