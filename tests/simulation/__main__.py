@@ -6,40 +6,51 @@ A broken one tells its seed and its last lines; `--seed N --histories 1` plays i
 import argparse
 import logging
 import sys
-from time import monotonic
+from collections.abc import Iterator
+from contextlib import suppress
+from time import process_time
+from typing import Final
 
 import structlog
 
 from tests.simulation.database import Database
 from tests.simulation.history import Outcome, run
 
-MAX_REPORTS = 5
+MAX_REPORTS: Final = 5
 
 
 def main() -> int:
-    """Plays, and tells what came of it."""
+    """Plays, and tells what came of it: of all histories, or of those until Ctrl-C."""
     arguments = _arguments()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    database = Database(arguments.database)
-    begun = monotonic()
-    broken: list[Outcome] = []
-    tasks = faults = 0
-    for seed in range(arguments.seed, arguments.seed + arguments.histories):
-        outcome = run(seed, database)
-        tasks += outcome.tasks
-        faults += outcome.faults
-        if outcome.broken is not None:
-            broken.append(outcome)
-            print(outcome.report(), flush=True)  # noqa: T201 - that is what it is for
-        if len(broken) == MAX_REPORTS:
-            break
-    played = seed - arguments.seed + 1
-    minutes = (monotonic() - begun) / 60
-    print(  # noqa: T201
-        f"{played} histories from seed {arguments.seed}: {tasks} tasks, {faults} faults, {len(broken)} broken; "
-        f"{minutes:.1f} min, {played / minutes:.0f} a minute"
+    played: list[Outcome] = []
+    begun = process_time()
+    with suppress(KeyboardInterrupt):
+        played.extend(_outcomes(arguments))
+    minutes = (process_time() - begun) / 60
+    broken = [outcome for outcome in played if outcome.broken is not None]
+    _tell(
+        f"{len(played)} histories from seed {arguments.seed}: {sum(outcome.tasks for outcome in played)} tasks, "
+        f"{sum(outcome.faults for outcome in played)} faults, {len(broken)} broken; "
+        f"{minutes:.1f} min of processor time, {len(played) / minutes:.0f} histories in each"
     )
     return 1 if broken else 0
+
+
+def _outcomes(arguments: argparse.Namespace) -> Iterator[Outcome]:
+    database = Database(arguments.database)
+    left = MAX_REPORTS
+    for seed in range(arguments.seed, arguments.seed + arguments.histories):
+        yield (outcome := run(seed, database))
+        if outcome.broken is not None:
+            _tell(outcome.report())
+            left -= 1
+        if left == 0:
+            return
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - that is what it is for
 
 
 def _arguments() -> argparse.Namespace:

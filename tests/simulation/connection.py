@@ -4,16 +4,15 @@ process ── Connection ──▶ Server ──▶ Connection ── process  
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any
 
 from taskqueue.broker.contract import PUBLISH_TIMEOUT_SECONDS, Delivery, Holdings, Receive
 from taskqueue.broker.memory import MemorySubscription
 from taskqueue.errors import BrokerUnavailable
 from taskqueue.schema import NORMAL
-from taskqueue.store.claims import Claimed, NotClaimed
+from tests.simulation.arriving import Arriving, crashed, settle
 from tests.simulation.database import ANSWERED
 from tests.simulation.loop import Lane
 from tests.simulation.server import Server, at_once, attempt_of
@@ -145,7 +144,7 @@ class _Subscription:
         """See `contract.Subscription`."""
         self._stopped = True
         if self._at_server is not None:
-            self._server.later(self._server.chance.latency(), _settle, self._at_server.stop)
+            self._server.later(self._server.chance.latency(), settle, self._at_server.stop)
 
     def open(self) -> None:
         """Begins to consume, as soon as the server can be reached."""
@@ -183,7 +182,7 @@ class _Subscription:
             self._server.trace.note("delivery dropped", *attempt_of(delivery.body))
             self._server.later(chance.between(1, 15), self._cut, generation)
             return
-        arrives = _Arriving(self._server, self._lane, delivery, lambda: generation == self._generation)
+        arrives = Arriving(self._server, self._lane, delivery, lambda: generation == self._generation)
         context = self._lane.context()
         context.run(ANSWERED.set, arrives.answered)
         self._server.loop.call_later(chance.latency(), self._arrive, generation, arrives, context=context)
@@ -192,63 +191,9 @@ class _Subscription:
         if generation == self._generation:
             self._connection.cut(self._server.chance.between(0.1, 3))
 
-    def _arrive(self, generation: int, delivery: "_Arriving") -> None:
+    def _arrive(self, generation: int, delivery: Arriving) -> None:
         if generation == self._generation:
             self._receive(delivery)
-
-
-class _Arriving:
-    """A delivery at its consumer: see `contract.Delivery`. It knows when it must not be acknowledged yet."""
-
-    def __init__(self, server: Server, lane: Lane, delivery: Delivery, is_open: Callable[[], bool]) -> None:
-        self.body = delivery.body
-        self._server = server
-        self._lane = lane
-        self._delivery = delivery
-        self._is_open = is_open
-        self._answer: Claimed | NotClaimed | None = None
-
-    def answered(self, answer: Claimed | NotClaimed) -> None:
-        """The worker knows what came of its claim."""
-        self._answer = answer
-
-    async def ack(self) -> None:
-        """See `contract.Delivery`."""
-        self._check_ack()
-        if self._server.chance.happens("crash before ack"):
-            await crashed(self._lane)
-        self._send(self._delivery.ack)
-        if self._server.chance.happens("crash after ack"):
-            await crashed(self._lane)
-
-    async def release(self) -> None:
-        """See `contract.Delivery`."""
-        self._send(self._delivery.release)
-
-    async def bury(self, reason: str) -> None:
-        """See `contract.Delivery`."""
-        self._server.observer.breaks(f"no message of ours is buried, for {reason}")
-
-    def _check_ack(self) -> None:
-        task_id, attempt = attempt_of(self.body)
-        self._server.trace.note("ack", task_id, attempt)
-        unsettled = isinstance(self._answer, Claimed) and self._server.observer.is_running(task_id, attempt + 1)
-        if self._answer is None or unsettled:
-            self._server.observer.breaks("a message is kept until what came of it is on disk", task_id)
-
-    def _send(self, settle: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        if self._is_open():
-            self._server.later(self._server.chance.latency(), _settle, settle)
-
-
-async def crashed(lane: Lane) -> None:
-    """The process ends here."""
-    lane.crash()
-    await asyncio.sleep(1)  # from which nobody awakes
-
-
-def _settle(settle: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
-    at_once(settle(*arguments))
 
 
 def _close(opened: AbstractAsyncContextManager[MemorySubscription]) -> None:

@@ -51,14 +51,18 @@ class Database:
             made = driver.connect(Path(folder) / "tasks.db")
             made.backup(self._raw)
             made.close()
+        tables = (*metadata.tables, "sqlite_sequence")
+        self._made = {table: self.rows(f"SELECT * FROM {table}") for table in tables}  # noqa: S608 - names of our own
         self.engine = self._engine()
         sqlite.make_durable(self.engine, begin="BEGIN IMMEDIATE")
         self.reading = self._engine().connect()
 
     def empty(self) -> None:
-        """Makes room for the next history: its first row gets the number that the first row of this one had."""
-        for table in (*metadata.tables, "sqlite_sequence"):
+        """Makes room for the next history: all is as migrations have made it, the numbers of rows to come included."""
+        for table, rows in self._made.items():
             self._raw.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+            for row in rows:
+                self._raw.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - the same
 
     def rows(self, query: str) -> Sequence[Sequence[Any]]:
         """What a look from outside answers."""

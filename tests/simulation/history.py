@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
+from taskqueue.audit import Auditor
 from taskqueue.clock import milliseconds
 from taskqueue.schema import FINAL
 from taskqueue_worker.settings import WorkSettings
 from tests.simulation import clients, faults
 from tests.simulation.chance import Chance
 from tests.simulation.clients import Submission
-from tests.simulation.database import Database
+from tests.simulation.database import Database, SimulatedStore
 from tests.simulation.loop import Restless, VirtualLoop
 from tests.simulation.observer import Broken, Observer
 from tests.simulation.processes import LEASES, MAX_ATTEMPTS, Process, Role, World
@@ -90,7 +92,12 @@ def _settings(chance: Chance) -> WorkSettings:
         "shutdown_grace_seconds": chance.between(0.5, 6),
         "max_attempts": MAX_ATTEMPTS,
     }
-    return WorkSettings.model_construct(**{**WorkSettings().model_dump(), **chosen})
+    return WorkSettings.model_construct(**(_defaults() | chosen))
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return WorkSettings().model_dump()
 
 
 async def _play_to_its_end(world: World, submissions: Sequence[Submission]) -> None:
@@ -102,6 +109,8 @@ async def _play_to_its_end(world: World, submissions: Sequence[Submission]) -> N
 
 async def _play(world: World, submissions: Sequence[Submission]) -> None:
     processes = _processes(world)
+    store = SimulatedStore(world.database, world.chance, world.observer, world.trace, world.clock)
+    auditor = Auditor(store, world.server.queue, world.clock, MAX_ATTEMPTS)
     for process in processes:
         process.start()
     asking = [world.loop.create_task(clients.submit(world, processes, wish)) for wish in submissions]
@@ -111,6 +120,9 @@ async def _play(world: World, submissions: Sequence[Submission]) -> None:
     await _rest(world, processes, asking)
     for task in asking:
         task.result()
+    for check in (await auditor.report(integrity=True)).checks:
+        if check.verdict == "fail":
+            raise Broken(f"the audit balances, and not: {check.finding}")
 
 
 async def _rest(world: World, processes: Sequence[Process], asking: Sequence[asyncio.Task[None]]) -> None:
