@@ -57,6 +57,18 @@ def test_who_is_being_served_is_never_closed() -> None:
     assert len(connections) == 2
 
 
+def test_when_less_can_be_afforded_than_before_more_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit on open files may change while the process runs."""
+    connections = Connections(1_000)
+    lines = _opened(connections, *(Line() for _ in range(40)))
+    monkeypatch.setattr("taskqueue_api.connections.open_files", lambda: 40)
+
+    _opened(connections, Line())
+
+    assert len(connections) == affordable(1_000, 40) == 10
+    assert [line.open for line in lines] == [False] * 31 + [True] * 9
+
+
 def test_one_that_went_by_itself_makes_room() -> None:
     """And may go twice."""
     connections = Connections(2)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
+from hmac import compare_digest
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from taskqueue.errors import InvalidSettings
 from taskqueue.requests import instant
 from taskqueue_api.access import __main__ as command
 from taskqueue_api.access import keyfile
+from taskqueue_api.access import keys as key_module
 from taskqueue_api.access.keyfile import KeyFile
 from taskqueue_api.access.keys import RANDOM_BYTES, UnreadableKeys, holder, new_key, parse
 from taskqueue_api.access.pace import REMEMBERED, Pace
@@ -83,6 +85,30 @@ def test_only_the_whole_key_is_the_key() -> None:
         "\udcff",
     ):
         assert holder(keys, wrong, now=0) is None
+
+
+def test_a_wrong_key_costs_what_a_right_one_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One digest and one comparison of whole digests, in constant time, whatever comes: time tells nothing."""
+    (token, line), (stranger, _) = new_key(READ), new_key(READ)
+    keys = parse(line.encode())
+    compared: list[tuple[int, int]] = []
+    digested: list[int] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return compare_digest(one, other)
+
+    def digest(text: bytes) -> object:
+        digested.append(len(text))
+        return sha256(text)
+
+    monkeypatch.setattr(key_module, "compare_digest", compare)
+    monkeypatch.setattr(key_module, "sha256", digest)
+    held = [holder(keys, each, now=0) for each in (token, stranger, token[:-1] + "!", "x" * len(token))]
+
+    assert [key is not None for key in held] == [True, False, False, False]
+    assert compared == [(32, 32)] * 4
+    assert digested == [len(token)] * 4
 
 
 def test_lines_may_be_commented_and_blank() -> None:

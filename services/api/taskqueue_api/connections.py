@@ -23,10 +23,10 @@ class Connection(Protocol):
 
 
 class Connections:
-    """Those that there are, the one that was silent the longest first."""
+    """Those that there are, the one that was silent the longest first: as many as are wanted and affordable."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
         self._known: OrderedDict[Connection, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -34,10 +34,15 @@ class Connections:
         return len(self._known)
 
     def opened(self, connection: Connection) -> None:
-        """A new one; where there are too many, one that is idle is closed for it, or else it is."""
+        """A new one; where there are too many, idle ones are closed for it, or else it is."""
         self._known[connection] = None
-        if len(self._known) > self.most:
-            self._silent_the_longest(connection).force_close()
+        # Asked anew each time: the limit may have changed, and an event loop that has reached it takes no connection.
+        excess = len(self._known) - affordable(self._wanted, open_files())
+        for _ in range(excess):
+            found = self._silent_the_longest(connection)
+            found.force_close()
+            if found is connection:
+                return
 
     def spoke(self, connection: Connection) -> None:
         """It has been answered."""

@@ -1,6 +1,8 @@
 """The API on its socket: bounded waits while it runs, and an orderly end."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
@@ -17,7 +19,7 @@ from taskqueue_api.access.pace import Pace
 from taskqueue_api.access_log import AccessLog
 from taskqueue_api.app import create_app
 from taskqueue_api.collaborators import Collaborators
-from taskqueue_api.connections import Connections, affordable, at_once, open_files, raise_open_files
+from taskqueue_api.connections import Connections, at_once, open_files, raise_open_files
 from taskqueue_api.protocol import Protocol
 from taskqueue_api.settings import HttpSettings
 
@@ -77,11 +79,10 @@ def _is_loopback(host: str) -> bool:
 
 async def _listen(runner: web.AppRunner, settings: HttpSettings) -> asyncio.Server:
     loop = asyncio.get_running_loop()
-    files = open_files()
     connect = partial(
         Protocol,
         cast("web.Server", runner.server),
-        Connections(affordable(settings.max_connections, files)),
+        Connections(settings.max_connections),
         loop=loop,
         access_log_class=AccessLog,
         keepalive_timeout=IDLE_TIMEOUT_SECONDS,
@@ -89,9 +90,22 @@ async def _listen(runner: web.AppRunner, settings: HttpSettings) -> asyncio.Serv
         auto_decompress=False,
     )
     try:
-        return await loop.create_server(connect, settings.host, settings.port, backlog=at_once(files))
+        server = await loop.create_server(connect, settings.host, settings.port, backlog=1)
     except OSError as error:
         raise AddressUnusable(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from error
+    _let_many_wait(server)
+    return server
+
+
+def _let_many_wait(server: asyncio.Server) -> None:
+    """Sets how many clients may wait to be connected.
+
+    Not by `backlog`: asyncio takes so many at once. Where open files run out, it says so as many times, and tries again
+    as often, over and over.
+    """
+    for listener in server.sockets:
+        with socket.socket(fileno=os.dup(listener.fileno())) as same:
+            same.listen(at_once(open_files()))
 
 
 async def serve(collaborators: Collaborators, settings: HttpSettings, stop: asyncio.Event) -> None:

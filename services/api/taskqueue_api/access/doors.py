@@ -65,7 +65,8 @@ class Doors:
         if place in self._scopes and self._scopes[place] is OPEN:
             return await handler(request)
         if self._keys is None:
-            self._keep_pace(_origin(request.remote))
+            if self._pace.bounded:
+                self._keep_pace(_origin(request.remote))
             return await handler(request)
         caller = self._caller(self._keys, request)
         self._keep_pace(caller.id)

@@ -18,9 +18,14 @@ class Pace:
         self._clock = clock
         self._paid_until: OrderedDict[str, float] = OrderedDict()
 
+    @property
+    def bounded(self) -> bool:
+        """Whether anybody ever waits."""
+        return self._interval > 0
+
     def wait(self, who: str) -> float:
         """0 where `who` may ask now, which counts; else the seconds to wait, and nothing is counted."""
-        if not self._interval:
+        if not self.bounded:
             return 0.0
         now = self._clock()
         paid_until = max(self._paid_until.get(who, now), now)
