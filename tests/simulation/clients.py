@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -10,7 +11,8 @@ from pydantic_core import to_json
 
 from taskqueue.clock import milliseconds
 from taskqueue.errors import InvalidRequest, StoreError
-from taskqueue.store.orders import Order
+from taskqueue.store.orders import Order, Refused
+from taskqueue.store.sweeps import Ready
 from taskqueue_api.acceptance import accept
 from taskqueue_api.collaborators import Collaborators
 from tests.simulation.chance import Chance
@@ -39,6 +41,7 @@ class Submission:
     key: str | None
     delay: float
     cancelled_after: float | None
+    retried_after: float | None
     accepted: list[str] = field(default_factory=list)
     called_off: bool = False
     """Whether somebody has asked that it be cancelled."""
@@ -76,6 +79,7 @@ def _submission(chance: Chance, now: int, number: int, longest: float) -> Submis
         key=f"key-{number}" if chance.likely(0.6) else None,
         delay=SUBMITTING_SECONDS * chance.draws.random() ** 2,
         cancelled_after=chance.between(0, 1) ** 2 * 3 if chance.likely(0.2) else None,
+        retried_after=chance.between(0, 6) if chance.likely(0.2) else None,
     )
 
 
@@ -96,13 +100,15 @@ async def submit(world: World, processes: Sequence[Process], wish: Submission) -
             wish.accepted.append(accepted.id)
             if wish.key is None or world.chance.likely(0.8):
                 break
-    await _call_off(world, processes, wish)
+    if wish.cancelled_after is not None:
+        await asyncio.sleep(wish.cancelled_after)
+        await _call_off(world, processes, wish)
+    if wish.retried_after is not None:
+        await asyncio.sleep(wish.retried_after)
+        await _retry(world, processes, wish.accepted[-1])
 
 
 async def _call_off(world: World, processes: Sequence[Process], wish: Submission) -> None:
-    if wish.cancelled_after is None:
-        return
-    await asyncio.sleep(wish.cancelled_after)
     task_id = wish.accepted[-1]
     wish.called_off = True
     try:
@@ -110,6 +116,21 @@ async def _call_off(world: World, processes: Sequence[Process], wish: Submission
     except NoAnswer:
         return
     world.trace.note("order to cancel", task_id, answer)
+
+
+async def _retry(world: World, processes: Sequence[Process], task_id: str) -> None:
+    """Orders another try, as the endpoint does: what has ended badly, and that alone, begins anew."""
+
+    async def order(api: Collaborators) -> Ready | Refused:
+        now = world.clock()
+        answer = await api.store.retry(Order(task_id, now, api.first_due(now)))
+        if isinstance(answer, Ready):
+            api.dispatcher.hand_over(answer)
+        return answer
+
+    world.observer.retry_ordered.add(task_id)
+    with suppress(NoAnswer):
+        world.trace.note("order to retry", task_id, type(await _ask(world, processes, order)).__name__)
 
 
 async def _ask(

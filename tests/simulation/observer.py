@@ -40,6 +40,7 @@ class Row(NamedTuple):
 
 
 _LOOK: Final = f"SELECT id, {', '.join(Row._fields)} FROM tasks"  # noqa: S608 - names of our own
+_TRIED_AGAIN: Final = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 _ATTEMPTS_AT_MOST: Final = "no task has more attempts than it may"
 
 
@@ -58,6 +59,7 @@ class Observer:
         self.rows: dict[str, Row] = {}
         self.confirmed: set[tuple[str, int]] = set()
         self.begun: set[tuple[str, int]] = set()
+        self.retry_ordered: set[str] = set()
         self.broken: Broken | None = None
         self._look = look
         self._clock = clock
@@ -116,12 +118,13 @@ class Observer:
         self._check_attempt(task_id, before, row)
         if row.status == TaskStatus.QUEUED and (task_id, row.attempt) not in self.confirmed:
             self.breaks("what is queued has been confirmed by the broker", task_id)
-        if before.status in (TaskStatus.QUEUED, TaskStatus.RUNNING) and row.status == TaskStatus.PENDING:
+        if before.status != TaskStatus.PENDING and row.status == TaskStatus.PENDING:
             self._taken.pop(task_id, None)
 
     def _check_transition(self, task_id: str, before: Row, row: Row) -> None:
-        if before.status in FINAL:
-            self.breaks("a final task never changes", task_id)
+        again = row.status == TaskStatus.PENDING and before.status in _TRIED_AGAIN and task_id in self.retry_ordered
+        if before.status in FINAL and not again:
+            self.breaks("a final task never changes, unless it is to be tried again", task_id)
         elif before.status != row.status and row.status not in LEGAL_TRANSITIONS[TaskStatus(before.status)]:
             self.breaks(f"no task goes from {before.status} to {row.status}", task_id)
         if before.status == TaskStatus.RUNNING and row.status != TaskStatus.RUNNING:

@@ -1,6 +1,6 @@
 """What must be true at the end of a history, when nothing has gone wrong for a while."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pydantic_core import from_json
 
@@ -27,7 +27,7 @@ def judge(database: Database, observer: Observer, submissions: Sequence[Submissi
     payloads = database.rows("SELECT id, json_extract(payload, '$.data.value') FROM tasks")
     for task_id, number in payloads:
         _judge_end(task_id, rows[task_id], by_number[number])
-    _judge_changes(database, rows)
+    _judge_changes(database, rows, observer.retry_ordered)
 
 
 def _judge_end(task_id: str, row: Row, wish: Submission) -> None:
@@ -44,14 +44,16 @@ def _judge_end(task_id: str, row: Row, wish: Submission) -> None:
         raise Broken("no task fails that may be tried again", task_id)
 
 
-def _judge_changes(database: Database, rows: Mapping[str, Row]) -> None:
+def _judge_changes(database: Database, rows: Mapping[str, Row], retry_ordered: Collection[str]) -> None:
     """What was told of each task: begun attempts one by one, and one end."""
     told: dict[str, list[tuple[str, int]]] = {}
     for task_id, status, attempt in database.rows("SELECT task_id, status, attempt FROM changes ORDER BY seq"):
         told.setdefault(task_id, []).append((status, attempt))
     for task_id, row in rows.items():
-        changes = told.get(task_id, [])
-        if [change for change in changes if change[0] in FINAL] != [(row.status, row.attempt)]:
+        changes = told.get(task_id, [("", 0)])
+        ends = [place for place, (status, _) in enumerate(changes) if status in FINAL]
+        tried_again = [changes[place + 1][0] == TaskStatus.PENDING for place in ends[:-1]]
+        if not all(tried_again) or len(ends) > 1 + (task_id in retry_ordered):
             raise Broken("the end of a task is told once", task_id)
         if changes[-1] != (row.status, row.attempt):
             raise Broken("nothing is told of a task after its end", task_id)
