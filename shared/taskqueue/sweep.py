@@ -27,6 +27,9 @@ SEARCH_SLACK_SECONDS: Final = 10.0
 RAISE_AFTER_SECONDS: Final = 10.0
 """So long a normal task is queued before it may be raised: a short burst of high ones goes first as a whole."""
 
+CREDIT: Final = 5
+"""So many normal messages that came early are remembered: enough for what two channels and many workers mix up."""
+
 
 @asynccontextmanager
 async def dispatching(
@@ -62,7 +65,7 @@ class DeliveryLog:
     def note(self, dispatched_at: int, priority: int) -> None:
         """A message that was made at `dispatched_at` (ms) has been delivered. One from the future is not believed."""
         high = priority >= HIGH
-        self._ahead = self._ahead + 1 if high else max(self._ahead - HIGH_IN_A_ROW, -HIGH_IN_A_ROW)
+        self._ahead = self._ahead + 1 if high else max(self._ahead - HIGH_IN_A_ROW, -CREDIT * HIGH_IN_A_ROW)
         if dispatched_at <= self._clock() and priority in self._youngest:
             self._youngest[priority] = max(self._youngest[priority], dispatched_at)
 

@@ -272,7 +272,14 @@ async def test_what_high_ones_hold_back_is_raised(
     assert _count(database, "queued") == 5
 
 
-@pytest.mark.parametrize("delivered", [[], [HIGH], [HIGH, HIGH, NORMAL] * 20, [NORMAL] * 20, [NORMAL, HIGH, HIGH]])
+@pytest.mark.parametrize("delivered", [
+    [],
+    [HIGH],
+    [HIGH, HIGH, NORMAL] * 20,
+    [NORMAL] * 20,
+    [NORMAL, HIGH, HIGH],
+    [*[NORMAL, NORMAL, HIGH, HIGH, HIGH, HIGH] * 20, *[NORMAL] * 5, *[HIGH] * 10],
+])  # fmt: skip
 async def test_normal_ones_that_have_their_share_are_not_raised(
     store: TaskStore, memory_broker: MemoryBroker, clock: FrozenClock, delivered: list[int]
 ) -> None:
