@@ -1,10 +1,12 @@
 """Telling a lost connection from a cancelled task: aiormq cancels whatever waits on a connection that it gives up."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from taskqueue.broker.amqp.session import lost_not_cancelled
+from taskqueue.broker.amqp.session import Session, kept_open, lost_not_cancelled
 
 
 async def test_what_a_lost_connection_cancels_is_an_error() -> None:
@@ -41,3 +43,27 @@ async def test_a_timeout_is_a_timeout() -> None:
 
     with pytest.raises(TimeoutError):
         await wait()
+
+
+async def test_a_stop_while_it_connects_is_a_stop() -> None:
+    """Also where the driver takes it for a failure to connect: else a process that was told to stop never ends."""
+    begun = asyncio.Event()
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Session]:
+        begun.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            raise ConnectionError("could not connect") from None
+        yield NotImplemented
+
+    async def use() -> None:
+        async with kept_open(connect, "c"):
+            await begun.wait()
+
+    using = asyncio.create_task(use())
+    ended, _ = await asyncio.wait({using}, timeout=10)
+    using.cancel()
+
+    assert ended == {using}

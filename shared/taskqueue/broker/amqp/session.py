@@ -137,6 +137,11 @@ async def kept_open(open_tenancy: OpenTenancy, name: str) -> AsyncIterator[None]
             await keeper
 
 
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def _keep_open(open_tenancy: OpenTenancy, name: str) -> None:
     failures, reports = 0, Reports(name)
     while True:
@@ -149,5 +154,7 @@ async def _keep_open(open_tenancy: OpenTenancy, name: str) -> None:
                     reports.lost(session.reason.partition("(")[0], session.reason)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next session may do without it
             reports.lost(type(error).__name__, repr(error))
+        if _is_cancelled():
+            return  # a driver that is cancelled while it connects may say that it could not connect
         failures += 1
         await asyncio.sleep(RECONNECT.delay(failures, random.random()))  # noqa: S311 - jitter needs no secrecy
