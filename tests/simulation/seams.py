@@ -51,6 +51,7 @@ def in_the_place_of_the_world(seed: int) -> Iterator[Log]:
         yield log
         log.trace = None
         gc.collect()
+        gc.collect()  # what came to life again at its end
     random.seed()
 
 
