@@ -12,8 +12,9 @@
     └── StartRefused              a process that must not start; each has an exit code
         ├── MigrationFailed       1
         ├── InvalidSettings       2
-        ├── SchemaUnknown         65  (EX_DATAERR)
-        ├── DatabaseDamaged       65  (the same: neither helps itself)
+        ├── DatabaseUnusable      65  (EX_DATAERR)
+        │   ├── SchemaUnknown
+        │   └── DatabaseDamaged
         ├── AddressUnusable       69  (EX_UNAVAILABLE)
         ├── StoreUnreachable      75  (EX_TEMPFAIL)
         ├── FolderNotWritable     73  (EX_CANTCREAT)
@@ -82,16 +83,18 @@ class InvalidSettings(StartRefused):
     exit_code = 2
 
 
-class SchemaUnknown(StartRefused):
+class DatabaseUnusable(StartRefused):
+    """What is in the database is not for this version to read."""
+
+    exit_code = 65
+
+
+class SchemaUnknown(DatabaseUnusable):
     """The database has a schema that this version does not know: run the migrate service of this version."""
 
-    exit_code = 65
 
-
-class DatabaseDamaged(StartRefused):
+class DatabaseDamaged(DatabaseUnusable):
     """The database is damaged: restore a copy."""
-
-    exit_code = 65
 
 
 class AddressUnusable(StartRefused):
