@@ -73,7 +73,9 @@ class _Future(_Serial, asyncio.Future[Any]):
 
 
 class _Task(_Serial, asyncio.Task[Any]):
-    """A task of the simulation."""
+    """A task of the simulation, in its lane."""
+
+    lane: Lane
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -150,6 +152,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def create_task(self, coro: Any, *, name: Any = None, context: Context | None = None) -> Any:
         """See `asyncio.AbstractEventLoop`."""
         task = _Task(coro, loop=self, name=name, context=context)
+        task.lane = context.get(LANE, self.world) if context else LANE.get(self.world)
         self._tasks.append(task)
         return task
 
@@ -160,7 +163,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return answer
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Whatever would go to the log here is a fault of the system."""
+        """Whatever would go to the log here is a fault of the system, unless its process is dead: nobody was left."""
+        task = context.get("future") or context.get("task")
+        if isinstance(task, _Task) and not task.lane.alive:
+            return
         self.complaints.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     def _run_for(self, answer: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]) -> None:
