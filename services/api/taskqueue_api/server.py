@@ -65,9 +65,10 @@ async def _kept_fresh(collaborators: Collaborators) -> AsyncIterator[None]:
 def _doors(collaborators: Collaborators, settings: HttpSettings) -> Doors:
     """Raises InvalidSettings where the file of keys cannot be used."""
     keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
-    if keys is None and not _is_loopback(settings.host):
+    loopback = _is_loopback(settings.host)
+    if keys is None and not loopback:
         events.emit(events.DOORS_OPEN, host=settings.host)
-    return Doors(keys, Pace(settings.rate_limit), collaborators.clock)
+    return Doors(keys, Pace(settings.rate_limit), collaborators.clock, loopback=loopback)
 
 
 def _is_loopback(host: str) -> bool:

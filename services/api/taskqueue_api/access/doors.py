@@ -15,6 +15,7 @@ from taskqueue.clock import Clock
 from taskqueue_api.access.keyfile import KeyFile
 from taskqueue_api.access.keys import Key, holder
 from taskqueue_api.access.pace import Pace
+from taskqueue_api.access.pages import refuse_other_sites, refuse_public_names
 from taskqueue_api.access.scopes import OPEN, Scope
 from taskqueue_api.protocol import cut_off
 
@@ -22,6 +23,7 @@ CALLER: Final = web.RequestKey("caller", Key)
 """The key that a request came with, where keys are asked for."""
 
 READING: Final = (hdrs.METH_GET, hdrs.METH_HEAD)
+_SAFE: Final = (*READING, hdrs.METH_OPTIONS)
 _BEARER: Final = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
 _IPV6: Final = 6
 
@@ -41,9 +43,13 @@ class _Reader:
 
 
 class Doors:
-    """Lets in who may come in. Without a file of keys everybody may, and the pace counts by remote address."""
+    """Lets in who may come in. Without a file of keys everybody may, and the pace counts by remote address.
 
-    def __init__(self, keys: KeyFile | None, pace: Pace, clock: Clock) -> None:
+    But web pages may not: see `taskqueue_api.access.pages`. `loopback`: whether only this machine can come to the door.
+    """
+
+    def __init__(self, keys: KeyFile | None, pace: Pace, clock: Clock, *, loopback: bool = False) -> None:
+        self._loopback = loopback
         self._keys = keys
         self._pace = pace
         self._clock = clock
@@ -65,8 +71,7 @@ class Doors:
         if place in self._scopes and self._scopes[place] is OPEN:
             return await handler(request)
         if self._keys is None:
-            if self._pace.bounded:
-                self._keep_pace(_origin(request.remote))
+            self._admit_without_key(request, place)
             return await handler(request)
         caller = self._caller(self._keys, request)
         self._keep_pace(caller.id)
@@ -85,6 +90,14 @@ class Doors:
             return
         async with self._keys.kept_fresh(after=self._see_out):
             yield
+
+    def _admit_without_key(self, request: web.Request, place: _Place) -> None:
+        if self._loopback:
+            refuse_public_names(request)
+        if request.method not in _SAFE or self._scopes.get(place) is Scope.ADMIN:
+            refuse_other_sites(request)
+        if self._pace.bounded:
+            self._keep_pace(_origin(request.remote))
 
     def _caller(self, keys: KeyFile, request: web.Request) -> Key:
         sent = _BEARER.fullmatch(", ".join(request.headers.getall(hdrs.AUTHORIZATION, [])))
