@@ -76,7 +76,7 @@ async def _play(system: System, arguments: argparse.Namespace) -> bool:
             print(line(outcomes[-1]), flush=True)
         changed = await rounds.changed_since()
     print(summary(outcomes, changed, system.name, arguments.seed), flush=True)
-    return not changed and bool(outcomes) and all(outcome.verdict.clean for outcome in outcomes)
+    return not changed and bool(outcomes) and all(one.verdict.clean and one.verdict.accepted for one in outcomes)
 
 
 def _best_system() -> str:

@@ -45,11 +45,21 @@ class Ask:
 
     accepted: list[Acceptance] = field(default_factory=list)
     refusals: int = 0
+    rejections: list[int] = field(default_factory=list)
+    """Every 4xx that it was answered with, but for 429: none is right, since the request is."""
+
+    unnamed: set[str] = field(default_factory=set)
+    """Its tasks in the database that no answer has named: what is on disk must end, whoever knows of it."""
 
     @property
     def ids(self) -> set[str]:
         """The ids that it was given: one, where all is well."""
         return {acceptance.task_id for acceptance in self.accepted}
+
+    @property
+    def tasks(self) -> set[str]:
+        """All that came of it, whether it was answered or not."""
+        return self.ids | self.unnamed
 
 
 _KINDS: Final = {

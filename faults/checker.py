@@ -1,8 +1,8 @@
 """The checker: judges what was asked and what is there, by nothing but data. It knows no system, and can be tested.
 
-Its words are those of Jepsen's `total-queue`. *Lost*: accepted, and not final in time. *Recorded twice*: one request
-with two tasks, or one task with two endings. *Run twice* is legal after a crash, and is counted. Everything else that
-must not be is *unexpected*.
+Its words are those of Jepsen's `total-queue`. *Lost*: accepted, or on disk with its answer lost, and not final in time.
+*Recorded twice*: one request with two tasks, or one task with two endings. *Run twice* is legal after a crash, and is
+counted. Everything else that must not be is *unexpected*.
 """
 
 from collections import Counter
@@ -76,30 +76,33 @@ class Verdict:
 def judge(evidence: Evidence) -> Verdict:
     """The verdict on a round."""
     accepted = [ask for ask in evidence.asks if ask.accepted]
+    recorded = [ask for ask in evidence.asks if ask.tasks]
     return Verdict(
         accepted=len(accepted),
         unanswered=len(evidence.asks) - len(accepted),
-        lost=list(_lost(accepted, evidence)),
+        lost=list(_lost(recorded, evidence)),
         twice=list(_twice(evidence)),
-        run_twice=_run_twice(accepted, evidence),
+        run_twice=_run_twice(recorded, evidence),
         unexpected=[
             *evidence.failures,
-            *_wrong_results(accepted, evidence.first),
+            *(f"{ask.tag} was answered {status}" for ask in evidence.asks for status in ask.rejections),
+            *_wrong_results(recorded, evidence.first),
             *_wrong_attempts(evidence),
-            *_wrong_runs(accepted, evidence),
+            *_wrong_runs(recorded, evidence),
             *_wrong_store(evidence),
         ],
     )
 
 
-def _lost(accepted: Sequence[Ask], evidence: Evidence) -> Iterator[str]:
-    for ask in accepted:
-        for task_id in ask.ids:
+def _lost(recorded: Sequence[Ask], evidence: Evidence) -> Iterator[str]:
+    for ask in recorded:
+        for task_id in ask.tasks:
             seen = evidence.first.get(task_id)
+            was = "accepted" if task_id in ask.ids else "recorded without an answer"
             if seen is None:
-                yield f"{task_id} ({ask.tag}) was accepted, and is not there"
+                yield f"{task_id} ({ask.tag}) was {was}, and is not there"
             elif not seen.final:
-                yield f"{task_id} ({ask.tag}) was accepted, and is still {seen.status}"
+                yield f"{task_id} ({ask.tag}) was {was}, and is still {seen.status}"
 
 
 def _twice(evidence: Evidence) -> Iterator[str]:
@@ -114,14 +117,14 @@ def _twice(evidence: Evidence) -> Iterator[str]:
             yield f"{task_id} was final, and changed: from {seen} to {later}"
 
 
-def _run_twice(accepted: Sequence[Ask], evidence: Evidence) -> int:
+def _run_twice(recorded: Sequence[Ask], evidence: Evidence) -> int:
     runs = Counter(task_id for task_id, _ in evidence.runs)
-    return sum(runs[task_id] > ask.runs for ask in accepted if ask.runs for task_id in ask.ids)
+    return sum(runs[task_id] > ask.runs for ask in recorded if ask.runs for task_id in ask.tasks)
 
 
-def _wrong_results(accepted: Sequence[Ask], seen: Mapping[str, Seen]) -> Iterator[str]:
-    for ask in accepted:
-        for task_id in ask.ids:
+def _wrong_results(recorded: Sequence[Ask], seen: Mapping[str, Seen]) -> Iterator[str]:
+    for ask in recorded:
+        for task_id in ask.tasks:
             if (found := seen.get(task_id)) is None or not found.final:
                 continue
             if (found.status, found.result) != (ask.expected.status, ask.expected.result):
@@ -136,7 +139,7 @@ def _wrong_attempts(evidence: Evidence) -> Iterator[str]:
             yield f"{task_id} completed more than one attempt: {seen.outcomes}"
 
 
-def _wrong_runs(accepted: Sequence[Ask], evidence: Evidence) -> Iterator[str]:
+def _wrong_runs(recorded: Sequence[Ask], evidence: Evidence) -> Iterator[str]:
     claimed = {row.id: row.attempt for row in evidence.stored.rows}
     for (task_id, attempt), count in Counter(evidence.runs).items():
         if count > 1:
@@ -144,8 +147,8 @@ def _wrong_runs(accepted: Sequence[Ask], evidence: Evidence) -> Iterator[str]:
         if attempt > claimed.get(task_id, 0):
             yield f"attempt {attempt} of {task_id} ran, and is not in the database"
     ran = {task_id for task_id, _ in evidence.runs}
-    for ask in accepted:
-        for task_id in ask.ids - ran if ask.runs else ():
+    for ask in recorded:
+        for task_id in ask.tasks - ran if ask.runs else ():
             if task_id in evidence.first and evidence.first[task_id].final:
                 yield f"{task_id} ({ask.tag}) has an outcome, and never ran"
 

@@ -15,6 +15,7 @@ from faults.asks import Acceptance, Ask, ask, draw
 from taskqueue.retry import Backoff
 
 ASK_SECONDS: Final = 8.0
+TOO_MANY: Final = 429
 PAUSE: Final = Backoff(first=0.4, ceiling=3)
 """Between two tries: many clients that wait for one API must not become its next fault."""
 
@@ -110,6 +111,8 @@ class Load:
             return False
         if not 200 <= answer.status < 300:
             one.refusals += 1
+            if 400 <= answer.status < 500 and answer.status != TOO_MANY:
+                one.rejections.append(answer.status)
             return False
         one.accepted.append(Acceptance(json.loads(body)["id"], now()))
         return True

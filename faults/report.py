@@ -44,10 +44,12 @@ def summary(outcomes: Sequence[Outcome], changed: Sequence[str], system: str, se
     }
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     late = [outcome.round.fault.name for outcome in outcomes if _is_late(outcome)]
+    idle = [outcome.round.fault.name for outcome in outcomes if not outcome.verdict.accepted]
     return "\n".join(
         [
             *(f"      ! {sentence}" for sentence in changed),
             f"{len(outcomes)} faults on {system}, seed {seed}: {told}",
+            *([f"nothing was accepted, and so nothing shown: {', '.join(idle)}"] if idle else []),
             *([f"slower to recover than promised: {', '.join(late)}"] if late else []),
         ]
     )

@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiohttp import ClientSession
 
 from faults.asks import Ask
-from faults.checker import Evidence, Verdict, judge
+from faults.checker import Evidence, Stored, Verdict, judge
 from faults.commands import CommandFailed
 from faults.load import Load, now
 from faults.reading import Reader, Seen
@@ -95,9 +95,13 @@ class Rounds:
         first = await self._reader.finals(ids, time.monotonic() + self.quiet_within)
         self._progress(one, f"audits {len(ids)} tasks")
         buried = await self._buried(scene)
-        stored, runs = await asyncio.to_thread(self.system.stored), self.system.runs()
+        stored = await asyncio.to_thread(self.system.stored)
+        if unnamed := _unnamed(scene.load.asks, stored):
+            first |= await self._reader.finals(unnamed, time.monotonic() + self.quiet_within)
+            stored = await asyncio.to_thread(self.system.stored)
+        runs = self.system.runs()
         scene.failures += await self._reader.audit()
-        later = await self._reader.all(ids)
+        later = await self._reader.all(ids | unnamed)
         verdict = judge(
             Evidence(
                 scene.load.asks, first, later, stored, runs, scene.malformed, buried, scene.failures, list(self._asks)
@@ -133,3 +137,12 @@ class Rounds:
 
     def _progress(self, one: Round, step: str) -> None:
         self.say(f"  {time.monotonic() - self._began:5.0f} s  round {one.number}, {one.fault.name}: {step}")
+
+
+def _unnamed(asks: Sequence[Ask], stored: Stored) -> set[str]:
+    """Notes what came of requests whose answers were lost; answers the ids of it all."""
+    by_tag = {ask.tag: ask for ask in asks if ask.tag}
+    for row in stored.rows:
+        for ask in (by_tag[tag] for tag in row.tags if tag in by_tag):
+            ask.unnamed |= {row.id} - ask.ids
+    return {task_id for ask in asks for task_id in ask.unnamed}

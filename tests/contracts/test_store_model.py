@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -29,6 +30,8 @@ from tests.support.stored import CHALLENGE, DISPATCH_LEASE, LEASE, claim
 MAX_ATTEMPTS: Final = 2
 RETRY: Final = 1_000
 SETTINGS: Final = settings(max_examples=50, stateful_step_count=30)
+SHRINKING_SECONDS: Final = 600
+"""A story that breaks the store is made shorter before it is told, which takes minutes; else it is done in seconds."""
 
 IDS = st.sampled_from(["a", "b", "c"])
 SOME_IDS = st.lists(IDS, min_size=1, max_size=4)
@@ -64,6 +67,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.settled: dict[str, int] = {}
         self.finals: dict[str, tuple[Any, ...]] = {}
+        self.removed = 0
         self._folder = Path(tempfile.mkdtemp(dir=self.template.parent))
         self._file = Path(shutil.copy(self.template, self._folder / "tasks.db"))
         self._runner = asyncio.Runner()
@@ -184,8 +188,7 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert answer is (Deleted.GONE if task.status in FINAL else Refused.STATUS)
         if answer is Deleted.GONE:
-            self._leaves_its_end(task_id)
-            del self.known[task_id]
+            self._goes(task_id)
 
     @rule(age=st.sampled_from([0, 1, 20_000]))
     def retain(self, age: int) -> None:
@@ -194,8 +197,7 @@ class StoreMachine(RuleBasedStateMachine):
         old = [i for i, task in self.known.items() if task.ended_at is not None and task.ended_at < before]
         assert self._run(self.store.remove_old(["a", "b", "c"], before)).rows == len(old)
         for task_id in old:
-            self._leaves_its_end(task_id)
-            del self.known[task_id]
+            self._goes(task_id)
 
     @rule()
     def resume(self) -> None:
@@ -235,6 +237,12 @@ class StoreMachine(RuleBasedStateMachine):
         }
 
     @invariant()
+    def all_that_came_and_went_is_counted(self) -> None:
+        """Whether it was posted or came as the message of another producer; what was refused is not."""
+        tallies = dict(self._outside.execute("SELECT name, tally FROM tallies").fetchall())
+        assert tallies == {"accepted": len(self.known) + self.removed, "removed": self.removed}
+
+    @invariant()
     def what_is_final_never_changes(self) -> None:
         """Not in any column, but by hand; and it was settled once at most."""
         rows = self._outside.execute(
@@ -250,6 +258,11 @@ class StoreMachine(RuleBasedStateMachine):
         with closing(self._outside), closing(self._runner):
             self._run(self._opened.aclose())
         shutil.rmtree(self._folder)
+
+    def _goes(self, task_id: str) -> None:
+        self._leaves_its_end(task_id)
+        del self.known[task_id]
+        self.removed += 1
 
     def _leaves_its_end(self, task_id: str) -> None:
         self.finals.pop(task_id, None)
@@ -331,6 +344,7 @@ class StoreMachine(RuleBasedStateMachine):
         return answers
 
 
+@pytest.mark.timeout(SHRINKING_SECONDS)
 def test_no_story_of_random_events_breaks_the_store(database: Path) -> None:
     """Messages that come twice or late, workers that fall silent, sweeps, orders, restarts in between: all of it goes.
 

@@ -66,6 +66,9 @@ async def test_the_books_of_processes_in_disorder_balance(database: Path, seed: 
         assert (queued_at is None) == (status != TaskStatus.QUEUED)
         assert (ended_at is None) == (status not in FINAL)
         assert asked_at is None or status == TaskStatus.RUNNING
+    tallies = dict(rows(database, "SELECT name, tally FROM tallies"))
+    assert tallies["accepted"] - tallies["removed"] == rows(database, "SELECT count(*) FROM tasks")[0][0]
+    assert tallies["removed"] > 0
     for without in (
         "SELECT task_id FROM task_tags EXCEPT SELECT id FROM tasks",
         "SELECT id FROM tasks WHERE tags IS NOT NULL EXCEPT SELECT task_id FROM task_tags",

@@ -123,6 +123,7 @@ WRONGS: dict[str, dict[str, Any]] = {
     "b'not JSON' is not among the dead letters": {"malformed": [b"not JSON"]},
     "b'{}' is among the dead letters": {"buried": [b"{}"]},
     "it ended with 1": {"failures": ["it ended with 1"]},
+    "round-1-0 was answered 422": {"asks": [replace(ALL_IS_WELL.asks[0], rejections=[422])]},
 }
 
 
@@ -158,3 +159,21 @@ def test_a_request_without_an_answer_promises_nothing() -> None:
 
     assert [verdict.clean for verdict in verdicts] == [True, True, False]
     assert [verdict.unanswered for verdict in verdicts] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("seen", "complaint"), [
+    ({ONE: DONE}, ""),
+    ({ONE: Seen("queued")}, f"{ONE} (round-1-1) was recorded without an answer, and is still queued"),
+    ({}, f"{ONE} (round-1-1) was recorded without an answer, and is not there"),
+    ({ONE: Seen("completed", {"output": 7})}, f"{ONE} (round-1-1) ended completed with {{'output': 7}}, and not as "),
+])  # fmt: skip
+def test_what_is_on_disk_must_end_though_its_answer_was_lost(seen: dict[str, Seen], complaint: str) -> None:
+    """The client was promised nothing; but what is recorded is held to all that was promised of tasks."""
+    ask = Ask("round-1-1", b"{}", Expected("completed", RIGHT), runs=1, unnamed={ONE})
+
+    verdict = judge(Evidence([ask], seen, seen, Stored([Row(ONE, "", 1, ["round-1-1"])], {}), [(ONE, 1)]))
+
+    told = [*verdict.lost, *verdict.unexpected]
+    assert (verdict.accepted, verdict.unanswered) == (0, 1)
+    assert verdict.clean == (not complaint)
+    assert [sentence.startswith(complaint) for sentence in told] == ([True] if complaint else [])

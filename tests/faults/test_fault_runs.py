@@ -13,6 +13,7 @@ import pytest
 
 from faults import __main__ as runner
 from faults.commands import run
+from faults.load import Load
 from faults.scene import Scene
 from faults.schedule import Fault
 from faults.single import SingleProcess
@@ -74,25 +75,72 @@ def test_what_is_lost_or_wrong_in_a_real_run_is_found(
     @contextmanager
     def happening(scene: Scene[SingleProcess]) -> Iterator[None]:
         yield
-        place = str(scene.system.database)
-        run(
-            sys.executable,
-            "-c",
-            f"import pysqlite3 as s; c = s.connect({place!r}); c.execute({sabotage!r}); c.commit()",
-        )
+        _sabotage(scene, sabotage)
 
-    monkeypatch.setattr(runner, "ON_PROCESSES", (Fault("sabotage", happening, 1, 1),))
+    assert _exit_code(monkeypatch, Fault("sabotage", happening, 1, 1)) == 1
+    told = capsys.readouterr().out
+    assert "\n      ! " in told
+    assert f" 0 {counted}" not in told
+
+
+FORGET = "UPDATE tasks SET status = 'pending', due_at = 1 << 45 WHERE tags = '[\"round-1-0\"]'"
+
+
+@pytest.mark.timeout(120)
+def test_a_task_is_looked_after_whose_answer_was_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody knows its id, and it never ends: it is found in the database by its tag."""
+
+    @contextmanager
+    def happening(scene: Scene[SingleProcess]) -> Iterator[None]:
+        yield
+        scene.load.asks[0].accepted.clear()
+        _sabotage(scene, FORGET)
+
+    assert _exit_code(monkeypatch, Fault("sabotage", happening, 1, 1)) == 1
+    assert "(round-1-0) was recorded without an answer, and is still pending" in capsys.readouterr().out
+
+
+@pytest.mark.timeout(120)
+def test_a_run_that_had_nothing_accepted_shows_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing is accepted nothing is lost: it must not pass for a proof."""
+
+    @contextmanager
+    def happening(_: Scene[SingleProcess]) -> Iterator[None]:
+        yield
+
+    async def refused(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(Load, "_post", refused)
+    monkeypatch.setattr("faults.load.PATIENCE_SECONDS", 0)
+    assert _exit_code(monkeypatch, Fault("silence", happening, 0, 0)) == 1
+    assert "nothing was accepted, and so nothing shown: silence" in capsys.readouterr().out
+
+
+def _sabotage(scene: Scene[SingleProcess], statement: str) -> None:
+    """Behind the services' back."""
+    place = str(scene.system.database)
+    run(
+        sys.executable,
+        "-c",
+        f"import pysqlite3 as s; c = s.connect({place!r}); c.execute({statement!r}); c.commit()",
+    )
+
+
+def _exit_code(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> object:
+    """Of a run with this fault alone, on one process."""
+    monkeypatch.setattr(runner, "ON_PROCESSES", (fault,))
     monkeypatch.setattr(sys, "argv", ["faults", "--system", "processes", "--seed", "7", "--quiet", "3"])
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.raises(SystemExit) as ended:
         runner.main()
     for number, handler in before.items():
         signal.signal(number, handler)
-
-    told = capsys.readouterr().out
-    assert ended.value.code == 1
-    assert "\n      ! " in told
-    assert f" 0 {counted}" not in told
+    return ended.value.code
 
 
 def _faults(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

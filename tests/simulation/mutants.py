@@ -58,6 +58,20 @@ async def _add_without_key(
     await _add(self, payload, due_at, options)
 
 
+async def _add_and_then_keep_the_key(
+    self: Adding, payload: TaskPayload, due_at: int, options: TaskOptions, *, key: str, fingerprint: str
+) -> None:
+    await _add(self, payload, due_at, options)
+    await self._write(_keep_keys, (payload.id, key, fingerprint))
+
+
+def _keep_keys(connection: Connection, items: Sequence[tuple[str, str, str]]) -> Sequence[None]:
+    for task_id, key, fingerprint in items:
+        kept = update(tasks).where(tasks.c.id == task_id).values(idempotency_key=key, fingerprint=fingerprint)
+        connection.execute(kept)
+    return [None] * len(items)
+
+
 def _take_and_leave_due(connection: Connection, item: Due) -> list[Ready]:
     taken = _take(connection, item)
     ids = [ready.payload.id for ready in taken]
@@ -103,4 +117,5 @@ MUTANTS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
     "what lost its worker is always tried again": _mutant(sweeps, "_after_loss", _always_again),
     "a task is accepted before it is on disk": _mutant(Adding, "add", _add_later),
     "a key is forgotten": _mutant(Adding, "add_once", _add_without_key),
+    "a key is kept by a commit of its own": _mutant(Adding, "add_once", _add_and_then_keep_the_key),
 }

@@ -1,5 +1,6 @@
 """What must be true at the end of a history, when nothing has gone wrong for a while."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from pydantic_core import from_json
@@ -25,7 +26,11 @@ def judge(database: Database, observer: Observer, submissions: Sequence[Submissi
                 raise Broken("no accepted task is lost", task_id)
     by_number = {wish.number: wish for wish in submissions}
     payloads = database.rows("SELECT id, json_extract(payload, '$.data.value') FROM tasks")
+    rows_of = Counter(number for _, number in payloads)
     for task_id, number in payloads:
+        # Whoever has no key asks once; who has one may ask often, and be answered once only.
+        if rows_of[number] > 1:
+            raise Broken("one request is one task", task_id)
         _judge_end(task_id, rows[task_id], by_number[number])
     _judge_changes(database, rows, observer.retry_ordered)
 
