@@ -35,7 +35,11 @@ DAMAGE: Final = st.one_of(
 )
 
 
-@pytest.mark.parametrize("payload", ["", "{", "[]", '{"id": 7}', "\x00"])
+NO_MESSAGE: Final = '{"id": "bad", "action": "", "data": {}, "created_at": -1}'
+"""A payload that can be read, and that no message can carry."""
+
+
+@pytest.mark.parametrize("payload", ["", "{", "[]", '{"id": 7}', "\x00", NO_MESSAGE])
 async def test_a_damaged_task_does_not_stop_the_sweep(
     store: TaskStore, database: Path, clock: FrozenClock, payload: str
 ) -> None:

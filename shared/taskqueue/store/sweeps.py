@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Result, Row, func, select, update
 
 from taskqueue import events
 from taskqueue.errors import RowDamaged
-from taskqueue.schema import NORMAL, TaskPayload, TaskStatus
+from taskqueue.schema import NORMAL, TaskMessage, TaskPayload, TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.expiring import expire
@@ -173,6 +173,7 @@ def _ready(row: Row[Any]) -> Ready | None:
     try:
         with reading(f"task {row.id}"):
             payload = TaskPayload.model_validate_json(row.payload)
+            TaskMessage.of(payload, row.attempt, 0, priority=row.priority)  # what no message can carry
     except RowDamaged as error:
         events.emit(events.ROW_DAMAGED, reason=str(error))
         return None
