@@ -18,7 +18,7 @@ from taskqueue.errors import (
     StartRefused,
     StoreUnreachable,
 )
-from taskqueue.store.sqlite import make_durable
+from taskqueue.store.sqlite import make_durable, result_code
 
 _MAY_PASS: Final = frozenset(
     [
@@ -31,7 +31,6 @@ _MAY_PASS: Final = frozenset(
     ]
 )
 _NOT_A_DATABASE: Final = frozenset([sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT])
-_PRIMARY_CODE: Final = 0xFF
 
 
 @contextmanager
@@ -87,7 +86,7 @@ def _refusals() -> Iterator[None]:
 
 
 def _refusal(error: DBAPIError) -> StartRefused:
-    code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
+    code = result_code(error.orig)
     if code in _MAY_PASS:
         return StoreUnreachable(f"the database cannot be reached: {error.orig}")
     if code in _NOT_A_DATABASE:

@@ -3,14 +3,12 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from taskqueue.errors import QueryFailed, RowDamaged, StoreUnavailable
-
-_PRIMARY_CODE: Final = 0xFF  # sqlite.org/rescode.html: the low byte; what is above tells more
+from taskqueue.store.sqlite import result_code
 
 
 @contextmanager
@@ -39,8 +37,7 @@ def reading(what: str) -> Iterator[None]:
 
 def _is_about_the_query(error: SQLAlchemyError) -> bool:
     """Whether SQLite calls it a generic error (no such table, bad syntax), not one of its own circumstances."""
-    code: int = getattr(getattr(error, "orig", None), "sqlite_errorcode", sqlite3.SQLITE_IOERR)
-    return code & _PRIMARY_CODE == sqlite3.SQLITE_ERROR
+    return result_code(getattr(error, "orig", None)) == sqlite3.SQLITE_ERROR
 
 
 def _cause(error: SQLAlchemyError) -> str:

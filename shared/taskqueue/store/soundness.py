@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskqueue.errors import DatabaseDamaged, FolderNotWritable
+from taskqueue.store.sqlite import result_code
 
 _STEPS_BETWEEN_LOOKS: Final = 10_000
 _FILES: Final = ("", "-wal", "-shm")
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_PRIMARY_CODE: Final = 0xFF
 
 
 def require_writable(database: Path) -> None:
@@ -56,7 +56,7 @@ def require_whole(database: Path, seconds: float) -> None:
 
 
 def _is_damage(error: Any) -> bool:
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE in _DAMAGED
+    return result_code(error) in _DAMAGED
 
 
 def _damaged(how: str, database: Path) -> DatabaseDamaged:

@@ -5,9 +5,11 @@ file systems) and sqlite.org/pragma.html (synchronous).
 """
 
 import os
+import random
 import re
 import sqlite3
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,10 @@ from taskqueue.errors import FolderNotWritable, NetworkFileSystem, SQLiteTooOld,
 BUSY_TIMEOUT_SECONDS: Final = 5
 READERS: Final = 4
 
+LOOK_AGAIN_SECONDS: Final = (0.0001, 0.0004)
+"""How often a writer looks whether the write lock is free; by chance, so that no two stay in step."""
+
+_TAKE_WRITE_LOCK: Final = "BEGIN IMMEDIATE"
 _SYNCHRONOUS_FULL: Final = 2
 _MENDED_SINCE: Final = (3, 51, 3)
 _MENDED_BRANCHES: Final = ((3, 50, 7), (3, 44, 6))
@@ -100,11 +106,12 @@ def writer_engine(path: Path) -> Engine:
     """
     engine = create_engine(
         URL.create("sqlite", database=str(path.absolute())),
-        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": 0, "check_same_thread": False},
         poolclass=StaticPool,
         module=sys.modules["sqlite3"],
     )
-    make_durable(engine, begin="BEGIN IMMEDIATE")
+    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "begin", _begin_writing)
     return engine
 
 
@@ -142,6 +149,12 @@ def data_version(connection: Connection) -> int:
     return version
 
 
+def result_code(error: object) -> int | None:
+    """SQLite's primary result code for an error of the driver's: the low byte (sqlite.org/rescode.html)."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
 def make_durable(engine: Engine, *, begin: str) -> None:
     """Has every connection of `engine` reach the disk at commit, and every transaction begin with `begin`."""
     event.listen(engine, "connect", _set_up)
@@ -157,6 +170,26 @@ def _set_up(connection: Any, _: object) -> None:
 
 def _begin(connection: Connection, statement: str) -> None:
     connection.exec_driver_sql(statement)
+
+
+def _begin_writing(connection: Connection) -> None:
+    """Takes the write lock, and waits for it while another process has it.
+
+    Not by SQLite's own means: it sleeps for longer and longer, 1, 2, 5, 10 ms and more (sqlite3BusyDefault in main.c),
+    while a transaction here takes less than one, and others pass it by meanwhile.
+    """
+    driver: Any = connection.connection.driver_connection
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while time.monotonic() < give_up_at:
+        try:
+            driver.execute(_TAKE_WRITE_LOCK)
+        except sys.modules["sqlite3"].OperationalError as error:
+            if result_code(error) != sqlite3.SQLITE_BUSY:
+                break
+            time.sleep(random.uniform(*LOOK_AGAIN_SECONDS))  # noqa: S311 - jitter needs no secrecy
+        else:
+            return
+    connection.exec_driver_sql(_TAKE_WRITE_LOCK)  # fails as before, and in SQLAlchemy's words
 
 
 def _run(connection: Any, statement: str) -> Any:
