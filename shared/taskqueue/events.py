@@ -27,7 +27,7 @@ SETTING_UNKNOWN: Final = LogEvent("setting_unknown", logging.WARNING, "no servic
 STOPPING: Final = LogEvent("stopping", logging.INFO, "was asked to stop, and finishes what it began")
 STOPPED: Final = LogEvent("stopped", logging.INFO, "stopped")
 FAILPOINTS_ARMED: Final = LogEvent(
-    "failpoints_armed", logging.WARNING, "will be killed, stalled or made to fail, for a test"
+    "failpoints_armed", logging.ERROR, "will be killed, stalled or made to fail, for a test"
 )
 START_REFUSED: Final = LogEvent("start_refused", logging.ERROR, "refused to start")
 CRASHED: Final = LogEvent("crashed", logging.CRITICAL, "a part of this process failed; it ends to be started again")

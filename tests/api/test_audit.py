@@ -4,6 +4,8 @@ import asyncio
 import sys
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from taskqueue.broker.contract import Holdings
 from taskqueue.errors import BrokerUnavailable
@@ -121,6 +123,25 @@ async def test_for_people_there_is_a_command(api: Api) -> None:
     assert (bad[0], bad[1].splitlines()[-1]) == (1, "DOES NOT BALANCE")
     assert task_id in bad[1]
     assert (none[0], odd[0]) == (2, 2)
+
+
+async def test_a_key_goes_to_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the one that was asked sends us on to another."""
+    heard: list[tuple[str, str | None]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append((request.path, request.headers.get("Authorization")))
+        if request.path == "/audit":
+            raise web.HTTPFound(f"http://localhost:{request.url.port}/elsewhere")
+        return web.json_response({})
+
+    monkeypatch.setenv("TASKQUEUE_API_KEY", "tq_1_secret")
+    elsewhere = web.Application()
+    elsewhere.router.add_get("/{any}", answer)
+    async with TestServer(elsewhere) as server:
+        await _command(f"http://127.0.0.1:{server.port}")
+
+    assert heard == [("/audit", "Bearer tq_1_secret"), ("/elsewhere", None)]
 
 
 async def _command(*arguments: str) -> tuple[int | None, str]:

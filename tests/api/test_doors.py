@@ -250,6 +250,25 @@ async def test_a_broken_file_keeps_the_keys_that_were(locked: Locked, api: Api) 
     assert (await locked.http.get("/tasks")).status == 401
 
 
+async def test_a_file_that_could_not_be_read_is_read_again(
+    locked: Locked, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it was, such as no thread for it: revoked keys would otherwise be valid for as long as it runs."""
+    token, other = locked.book.issue(), locked.book.issue()
+    await eventually(lambda: _takes(locked, other), what="the keys")
+
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(keyfile.KeyFile, "refresh", no_thread)
+        await eventually(lambda: api.reports(events.KEYS_UNUSABLE), what="the report")
+    locked.book.revoke(token)
+
+    await eventually(lambda: locked.refuses(token), what="the end of the key")
+    assert not await locked.refuses(other)
+
+
 @pytest.mark.parametrize("path", ["/events", "/tasks/{id}/events", "/tasks/{id}?wait=30"])
 async def test_who_reads_when_the_key_is_revoked_is_cut_off(locked: Locked, path: str) -> None:
     """A stream would otherwise go on for ever, and a wait bring a result."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqueue import failpoints
+from taskqueue import events, failpoints
 from taskqueue.failpoints import POINTS, FailpointReached
 from tests.conftest import StartService
 
@@ -65,6 +65,20 @@ async def test_a_name_that_does_not_exist_is_an_error_at_the_start(start_service
     assert await service.ended() == 2
     assert "TASKQUEUE_FAILPOINTS: there is no failpoint 'claim.commited'" in service.said
     assert all(name in service.said for name in POINTS)
+
+
+async def test_whoever_is_armed_says_so_at_any_level(start_service: StartService, tmp_path: Path) -> None:
+    """A setting that was left behind must not go unnoticed, also where warnings are not logged."""
+    service = start_service(
+        "taskqueue_embedded",
+        DATABASE_URL=f"sqlite:///{tmp_path}/tasks.db",
+        PORT=0,
+        FAILPOINTS="ack.sent=stall:0",
+        LOG_FORMAT="json",
+        LOG_LEVEL="ERROR",
+    )
+
+    await service.reported(events.FAILPOINTS_ARMED, failpoints="ack.sent=stall:0")
 
 
 def test_the_points_are_those_in_the_code() -> None:

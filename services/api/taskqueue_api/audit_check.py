@@ -36,8 +36,9 @@ def _ask(url: str, *, integrity: bool) -> Any:
     if urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"not the URL of an API: {url}")
     key = os.environ.get("TASKQUEUE_API_KEY")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    request = Request(f"{url.rstrip('/')}/audit?integrity={int(integrity)}", headers=headers)  # noqa: S310 - checked
+    request = Request(f"{url.rstrip('/')}/audit?integrity={int(integrity)}")  # noqa: S310 - checked
+    if key:
+        request.add_unredirected_header("Authorization", f"Bearer {key}")  # wherever else it is sent on to
     try:
         with urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - checked
             return json.load(response)

@@ -64,8 +64,11 @@ class KeyFile:
     async def _keep_fresh(self, after: Callable[[], None]) -> None:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
-            await asyncio.to_thread(self.refresh)
-            after()
+            try:
+                await asyncio.to_thread(self.refresh)
+                after()
+            except Exception as error:  # noqa: BLE001 - such as no thread left: revoked keys would be valid for ever
+                self._report(f"{self._path} could not be read: {type(error).__name__}")
 
     def _report(self, reason: str) -> None:
         """Once for each fault, and not twice a second."""
