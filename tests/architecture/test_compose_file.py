@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from taskqueue.errors import InvalidSettings
 from taskqueue.settings import PREFIX, ProcessSettings, Settings
-from taskqueue_api.settings import ApiSettings
+from taskqueue_api.access.keyfile import KeyFile
+from taskqueue_api.settings import ApiSettings, HttpSettings
 from taskqueue_migrate.settings import MigrateSettings
 from taskqueue_worker.settings import WorkerSettings
 
@@ -125,6 +127,17 @@ def test_the_passwords_are_made_by_a_user_who_is_not_root_and_reaches_nobody() -
     assert "install -d -o 10001 -g 999 -m 0750 /users /users/api /users/worker /users/rabbitmq" in dockerfile
     assert _service("broker-users")["network_mode"] == "none"
     assert _service("broker-users")["restart"] == "no"
+
+
+def test_a_file_of_keys_under_the_services_own_name_leaves_no_doors_open() -> None:
+    """Compose has a name of its own for it, the path on the machine; where the other is set, the API does not start."""
+    passed_on = _service("api")["environment"]["TASKQUEUE_API_KEYS_FILE"]
+
+    form = r"\$\{API_KEYS_FILE:\+([^}]+)\}\$\{TASKQUEUE_API_KEYS_FILE:\+([^}]+)\}"
+    [(mounted, refused)] = re.findall(f"^{form}$", passed_on)
+    assert mounted == "/run/secrets/api-keys"
+    with pytest.raises(InvalidSettings, match=r"^TASKQUEUE_API_KEYS_FILE: .*set API_KEYS_FILE.* cannot be used"):
+        KeyFile(HttpSettings(api_keys_file=Path(refused)).api_keys_file or Path())
 
 
 def test_a_service_starts_when_what_it_needs_is_there() -> None:
