@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from taskqueue.clock import system_clock
+from taskqueue.store.sharing import alone_with
 from taskqueue.store.tables import SCHEMA_REVISION
 from taskqueue.store.tasks import open_store
 
@@ -26,6 +28,17 @@ def test_a_fresh_database_is_brought_to_the_newest_revision(database: Path, migr
     entry = json.loads(ended.stderr)
     assert (entry["name"], entry["before"], entry["after"]) == ("schema_made", [], [SCHEMA_REVISION])
     assert {"alembic_version", "tasks"} <= set(_ask(database, "SELECT name FROM sqlite_master WHERE type = 'table'"))
+
+
+def test_a_folder_that_is_made_is_for_its_owner_alone(tmp_path: Path, migrate: Migrate) -> None:
+    """Other users of the machine read no tasks, whoever makes it: migrate, or embedded mode for its lock."""
+    ended = migrate(TASKQUEUE_DATABASE_URL=f"sqlite:///{tmp_path}/migrated/tasks.db")
+    with alone_with(tmp_path / "embedded" / "tasks.db"):
+        pass
+
+    assert ended.returncode == 0
+    modes = {folder: stat.S_IMODE((tmp_path / folder).stat().st_mode) for folder in ("migrated", "embedded")}
+    assert modes == {"migrated": 0o700, "embedded": 0o700}
 
 
 def test_a_second_run_finds_nothing_to_do(database: Path, migrate: Migrate) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from taskqueue import events, failpoints
 from taskqueue.errors import FolderNotWritable, SchemaUnknown, StoreUnreachable
 from taskqueue.store import soundness, sqlite
+from taskqueue.store.sharing import FOLDER_MODE
 from taskqueue_migrate import database
 from taskqueue_migrate.lock import only_migrate
 
@@ -73,7 +74,7 @@ def is_at_head(path: Path, *, shared_file: bool = True, migrations: Path = MIGRA
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
         raise FolderNotWritable(f"the folder of the database cannot be made ({error.strerror}): {folder}") from error
     sqlite.require_usable_folder(folder)

@@ -5,9 +5,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from taskqueue.errors import FileShared, FolderNotWritable
+
+FOLDER_MODE: Final = 0o700
+"""Of a folder that is made for a database: other users of the machine read no tasks. One that is there is as it is."""
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def _held(database: Path, kind: int, refusal: str) -> Iterator[None]:
 
 def _open(place: Path) -> IO[str]:
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
         raise FolderNotWritable(
             f"the folder of the database cannot be made ({error.strerror}): {place.parent}"
