@@ -1,4 +1,4 @@
-"""The clients of a history: they submit tasks as the API accepts them, insist with a key, and call some off."""
+"""The clients of a history: they submit tasks as the API accepts them, insist with a key, call off, delete."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -42,6 +42,7 @@ class Submission:
     delay: float
     cancelled_after: float | None
     retried_after: float | None
+    deleted_after: float | None
     accepted: list[str] = field(default_factory=list)
     called_off: bool = False
     """Whether somebody has asked that it be cancelled."""
@@ -80,6 +81,7 @@ def _submission(chance: Chance, now: int, number: int, longest: float) -> Submis
         delay=SUBMITTING_SECONDS * chance.draws.random() ** 2,
         cancelled_after=chance.between(0, 1) ** 2 * 3 if chance.likely(0.2) else None,
         retried_after=chance.between(0, 6) if chance.likely(0.2) else None,
+        deleted_after=chance.between(0, 1) ** 2 * 6 if chance.likely(0.25) else None,
     )
 
 
@@ -106,6 +108,9 @@ async def submit(world: World, processes: Sequence[Process], wish: Submission) -
     if wish.retried_after is not None:
         await asyncio.sleep(wish.retried_after)
         await _retry(world, processes, wish.accepted[-1])
+    if wish.deleted_after is not None:
+        await asyncio.sleep(wish.deleted_after)
+        await _delete(world, processes, wish.accepted[-1])
 
 
 async def _call_off(world: World, processes: Sequence[Process], wish: Submission) -> None:
@@ -131,6 +136,14 @@ async def _retry(world: World, processes: Sequence[Process], task_id: str) -> No
     world.observer.retry_ordered.add(task_id)
     with suppress(NoAnswer):
         world.trace.note("order to retry", task_id, type(await _ask(world, processes, order)).__name__)
+
+
+async def _delete(world: World, processes: Sequence[Process], task_id: str) -> None:
+    """Orders that it be deleted, which is refused while it has not ended. A message of it may be on its way still."""
+    world.observer.deletion_ordered.add(task_id)
+    with suppress(NoAnswer):
+        answer = await _ask(world, processes, lambda api: api.store.erase(Order(task_id, world.clock())))
+        world.trace.note("order to delete", task_id, answer)
 
 
 async def _ask(

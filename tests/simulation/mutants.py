@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
@@ -11,8 +11,10 @@ from sqlalchemy import Connection, select, update
 
 from taskqueue.broker.contract import Delivery
 from taskqueue.dispatch import Dispatcher
+from taskqueue.errors import StoreError
 from taskqueue.schema import TaskMessage, TaskOptions, TaskPayload, TaskStatus
-from taskqueue.store import claims, settling, sweeps
+from taskqueue.store import claims, orders, settling, sweeps
+from taskqueue.store.claims import Claim
 from taskqueue.store.doors.adding import Adding
 from taskqueue.store.guards import may_become
 from taskqueue.store.queueing import Dispatched
@@ -25,6 +27,7 @@ _settle = settling.settle
 _take = sweeps._take
 _publish = Dispatcher._publish_level
 _add = Adding.add
+_explain = claims._explain
 
 
 def _settle_any_attempt(connection: Connection, items: Sequence[Settlement]) -> Sequence[TaskStatus | None]:
@@ -34,7 +37,8 @@ def _settle_any_attempt(connection: Connection, items: Sequence[Settlement]) -> 
 
 async def _mark_then_publish(self: Dispatcher, batch: list[Ready]) -> None:
     now = self._clock()
-    await self._store.mark_queued([Dispatched(ready.payload.id, ready.attempt, now) for ready in batch])
+    with suppress(StoreError):
+        await self._store.mark_queued([Dispatched(ready.payload.id, ready.attempt, now) for ready in batch])
     await _publish(self, batch)
 
 
@@ -100,6 +104,10 @@ def _begin_from_any_status() -> Any:
     return weak
 
 
+def _explain_as_of_another_producer(connection: Connection, items: Sequence[Claim], now: int) -> Any:
+    return _explain(connection, [replace(item, recorded=False) for item in items], now)
+
+
 def _mutant(place: Any, name: str, mutation: Any) -> Callable[[], AbstractContextManager[Any]]:
     return lambda: patch.object(place, name, mutation)
 
@@ -115,6 +123,8 @@ MUTANTS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
     "no sweep ends what lost its worker": _mutant(sweeps, "_end_lost", _end_none),
     "nobody looks for lost messages": _mutant(sweeps, "requeue_lost", _find_none_lost),
     "what lost its worker is always tried again": _mutant(sweeps, "_after_loss", _always_again),
+    "a deletion takes what has not ended": _mutant(orders, "FINAL", frozenset(TaskStatus)),
+    "a message brings back what was deleted": _mutant(claims, "_explain", _explain_as_of_another_producer),
     "a task is accepted before it is on disk": _mutant(Adding, "add", _add_later),
     "a key is forgotten": _mutant(Adding, "add_once", _add_without_key),
     "a key is kept by a commit of its own": _mutant(Adding, "add_once", _add_and_then_keep_the_key),

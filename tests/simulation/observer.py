@@ -60,6 +60,8 @@ class Observer:
         self.confirmed: set[tuple[str, int]] = set()
         self.begun: set[tuple[str, int]] = set()
         self.retry_ordered: set[str] = set()
+        self.deletion_ordered: set[str] = set()
+        self.deleted: set[str] = set()
         self.broken: Broken | None = None
         self._look = look
         self._clock = clock
@@ -97,8 +99,8 @@ class Observer:
     def committed(self) -> None:
         """A transaction has been committed."""
         seen = {task_id: Row(*rest) for task_id, *rest in self._look(_LOOK)}
-        for task_id in self.rows.keys() - seen.keys():
-            self.breaks("no task vanishes", task_id)
+        for task_id in sorted(self.rows.keys() - seen.keys()):
+            self._vanished(task_id)
         for task_id, row in seen.items():
             before = self.rows.get(task_id)
             if before != row:
@@ -106,10 +108,20 @@ class Observer:
         self.rows = seen
         self._check_taken()
 
+    def _vanished(self, task_id: str) -> None:
+        self._trace.note("commit", task_id, "is gone")
+        # By its last change, and not as it was seen last: one commit may have ended and deleted it.
+        told = self._look(f"SELECT status FROM changes WHERE task_id = '{task_id}' ORDER BY seq DESC LIMIT 1")  # noqa: S608
+        if task_id not in self.deletion_ordered or not told or told[0][0] not in FINAL:
+            self.breaks("no task vanishes, unless it has ended and is to be deleted", task_id)
+        self.deleted.add(task_id)
+
     def _changed(self, task_id: str, before: Row | None, row: Row) -> None:
         if before is None or before.status != row.status or before.attempt != row.attempt:
             self._trace.note("commit", task_id, row.status, row.attempt)
         if before is None:
+            if task_id in self.deleted:
+                self.breaks("what was deleted does not come again", task_id)
             # What has expired meanwhile may be called off in the same commit.
             if row.attempt or row.status not in (TaskStatus.PENDING, TaskStatus.CANCELLED):
                 self.breaks("a new task is pending", task_id)

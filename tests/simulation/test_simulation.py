@@ -17,6 +17,8 @@ SECONDS = 20.0
 
 MUTANT_HISTORIES = 500
 REPEATED = 10
+FAILURES = ("no process fails by itself", "nothing is complained of", "no message of ours is buried")
+"""What a mutant that is ill made brings about, and no rule has noticed."""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,8 @@ def test_a_missing_guard_is_noticed(simulated: Database, mutant: str) -> None:
             (outcome for seed in range(MUTANT_HISTORIES) if (outcome := run(seed, simulated)).broken is not None), None
         )
     assert outcome is not None, "nobody has noticed"
+    assert outcome.broken is not None
+    assert not outcome.broken.startswith(FAILURES), "it fails by itself: that shows nothing"
     assert f"seed {outcome.seed}: " in outcome.report()
     assert outcome.story
 
