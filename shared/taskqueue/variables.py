@@ -19,7 +19,16 @@ SETTINGS: Final = frozenset(
             "database_url",
             "failpoints",
         ),
-        *("health_file", "host", "lease_seconds", "log_format", "log_level", "max_attempts", "max_connections"),
+        *(
+            "health_file",
+            "host",
+            "host_names",
+            "lease_seconds",
+            "log_format",
+            "log_level",
+            "max_attempts",
+            "max_connections",
+        ),
         *(
             "max_streams",
             "max_waiting",

@@ -14,7 +14,7 @@ from tests.support.http import Http, http_client
 from tests.support.keys import KeyBook, bearer
 
 FOREIGN = "a page of another site may not ask for this, as long as no keys are set"
-RENAMED = "as long as no keys are set, ask this machine as localhost or by its address, not by another name"
+RENAMED = "without keys, ask by localhost or an address; any other name must be in TASKQUEUE_HOST_NAMES"
 TASK = b'{"action": "a"}'
 CROSS_SITE = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
 
@@ -115,6 +115,27 @@ async def test_an_api_that_is_reached_from_elsewhere_has_any_name(api: Api) -> N
     async with _served(api, host="0.0.0.0") as http:  # noqa: S104
         assert (await http.get("/tasks", Host="queue.example")).status == 200
         assert (await http.post({"action": "a"}, **CROSS_SITE)).is_error(403, FOREIGN)
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "status"),
+    [
+        ("localhost", "queue.example", 403),
+        ("", "queue.example", 403),
+        ("queue.example, Other.example.", "queue.example:8080", 200),
+        ("queue.example, Other.example.", "OTHER.example", 200),
+        ("queue.example", "evil.example", 403),
+        ("queue.example", "evil.queue.example", 403),
+        ("queue.example", "localhost", 200),
+        ("queue.example", "10.0.0.1:8080", 200),
+        ("*", "evil.example", 200),
+    ],
+)
+async def test_names_that_are_set_are_ours(api: Api, names: str, host: str, status: int) -> None:
+    """Wherever it listens: as in compose, where the container listens everywhere, its port on this machine alone."""
+    async with _served(api, host="0.0.0.0", host_names=names) as http:  # noqa: S104
+        assert (await http.get("/tasks", Host=host)).status == status
+        assert (await http.get("/readyz", Host=host)).status == 200
 
 
 async def test_a_key_says_more_than_a_browser(api: Api, tmp_path: Path) -> None:

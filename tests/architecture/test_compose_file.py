@@ -140,6 +140,11 @@ def test_a_file_of_keys_under_the_services_own_name_leaves_no_doors_open() -> No
         KeyFile(HttpSettings(api_keys_file=Path(refused)).api_keys_file or Path())
 
 
+def test_no_public_name_leads_a_web_page_to_the_api() -> None:
+    """The container listens everywhere, but its port is this machine's alone: only the setting can say so."""
+    assert _service("api")["environment"]["TASKQUEUE_HOST_NAMES"] == "${TASKQUEUE_HOST_NAMES:-localhost}"
+
+
 def test_a_service_starts_when_what_it_needs_is_there() -> None:
     """First RabbitMQ's users, then a healthy RabbitMQ, then the schema, then API and worker."""
     healthy = {"condition": "service_healthy"}

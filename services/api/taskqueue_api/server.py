@@ -16,6 +16,7 @@ from taskqueue.errors import AddressUnusable
 from taskqueue_api.access.doors import Doors
 from taskqueue_api.access.keyfile import KeyFile
 from taskqueue_api.access.pace import Pace
+from taskqueue_api.access.pages import names_of_ours
 from taskqueue_api.access_log import AccessLog
 from taskqueue_api.app import create_app
 from taskqueue_api.collaborators import Collaborators
@@ -68,7 +69,8 @@ def _doors(collaborators: Collaborators, settings: HttpSettings) -> Doors:
     loopback = _is_loopback(settings.host)
     if keys is None and not loopback:
         events.emit(events.DOORS_OPEN, host=settings.host)
-    return Doors(keys, Pace(settings.rate_limit), collaborators.clock, loopback=loopback)
+    names = names_of_ours(settings.host_names, loopback=loopback)
+    return Doors(keys, Pace(settings.rate_limit), collaborators.clock, names=names)
 
 
 def _is_loopback(host: str) -> bool:

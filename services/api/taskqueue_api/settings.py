@@ -12,6 +12,11 @@ class HttpSettings(ProcessSettings):
     """Where the API listens."""
 
     host: str = Field(default="127.0.0.1", description="address that the API listens on")
+    host_names: str | None = Field(
+        default=None,
+        description="without keys: the names, but `localhost`, that clients ask by; `*` is any; "
+        "unset, none on loopback and any elsewhere",
+    )
     port: int = Field(default=8080, ge=0, le=65_535, description="port that the API listens on")
     api_keys_file: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = Field(
         default=None, description="file of the keys that requests must come with; without it everybody may do all"

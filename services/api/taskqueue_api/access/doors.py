@@ -15,7 +15,7 @@ from taskqueue.clock import Clock
 from taskqueue_api.access.keyfile import KeyFile
 from taskqueue_api.access.keys import Key, holder
 from taskqueue_api.access.pace import Pace
-from taskqueue_api.access.pages import refuse_other_sites, refuse_public_names
+from taskqueue_api.access.pages import ANY_NAME, Names, refuse_other_sites, refuse_public_names
 from taskqueue_api.access.scopes import OPEN, Scope
 from taskqueue_api.protocol import cut_off
 
@@ -45,11 +45,11 @@ class _Reader:
 class Doors:
     """Lets in who may come in. Without a file of keys everybody may, and the pace counts by remote address.
 
-    But web pages may not: see `taskqueue_api.access.pages`. `loopback`: whether only this machine can come to the door.
+    But web pages may not: see `taskqueue_api.access.pages`, also for `names`.
     """
 
-    def __init__(self, keys: KeyFile | None, pace: Pace, clock: Clock, *, loopback: bool = False) -> None:
-        self._loopback = loopback
+    def __init__(self, keys: KeyFile | None, pace: Pace, clock: Clock, *, names: Names = ANY_NAME) -> None:
+        self._names = names
         self._keys = keys
         self._pace = pace
         self._clock = clock
@@ -92,8 +92,7 @@ class Doors:
             yield
 
     def _admit_without_key(self, request: web.Request, place: _Place) -> None:
-        if self._loopback:
-            refuse_public_names(request)
+        refuse_public_names(request, self._names)
         if request.method not in _SAFE or self._scopes.get(place) is Scope.ADMIN:
             refuse_other_sites(request)
         if self._pace.bounded:

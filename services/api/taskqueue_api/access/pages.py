@@ -14,6 +14,9 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+Names = frozenset[str] | None
+ANY_NAME: Final = None
+
 _SITE: Final = "Sec-Fetch-Site"
 _CROSS_SITE: Final = "cross-site"
 _NEVER_PUBLIC: Final = (".localhost", ".internal")
@@ -28,11 +31,22 @@ def refuse_other_sites(request: web.Request) -> None:
         raise web.HTTPForbidden(reason="a page of another site may not ask for this, as long as no keys are set")
 
 
-def refuse_public_names(request: web.Request) -> None:
+def names_of_ours(setting: str | None, *, loopback: bool) -> Names:
+    """The public names that lead to us, by TASKQUEUE_HOST_NAMES; unset, none on loopback and any elsewhere."""
+    if setting is None:
+        return frozenset() if loopback else ANY_NAME
+    names = frozenset(name.strip().lower().rstrip(".") for name in setting.split(","))
+    return ANY_NAME if "*" in names else names
+
+
+def refuse_public_names(request: web.Request, ours: Names) -> None:
     """Raises HTTPForbidden for a name that anybody may own, and lead to this machine."""
-    if not _is_ours(_name(request.headers.get(hdrs.HOST, ""))):
+    if ours is ANY_NAME:
+        return
+    name = _name(request.headers.get(hdrs.HOST, ""))
+    if name is None or not (name in ours or _leads_nowhere_else(name)):
         raise web.HTTPForbidden(
-            reason="as long as no keys are set, ask this machine as localhost or by its address, not by another name"
+            reason="without keys, ask by localhost or an address; any other name must be in TASKQUEUE_HOST_NAMES"
         )
 
 
@@ -49,10 +63,8 @@ def _name(host_and_port: str) -> str | None:
     return (found["address"] or found["name"] or "").lower().rstrip(".") if found else None
 
 
-def _is_ours(name: str | None) -> bool:
+def _leads_nowhere_else(name: str) -> bool:
     """An address, or a name that is not of the public ones: those have a dot."""
-    if name is None:
-        return False
     return _is_address(name) or "." not in name or name.endswith(_NEVER_PUBLIC)
 
 
