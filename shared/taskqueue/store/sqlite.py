@@ -21,10 +21,15 @@ from taskqueue.errors import FolderNotWritable, NetworkFileSystem, SQLiteTooOld,
 BUSY_TIMEOUT_SECONDS: Final = 5
 READERS: Final = 4
 
+LOG_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""To what the write-ahead log is cut when it begins anew. SQLite copies it to the file from 4 MB on, but a reader that
+does not end holds that up, and without a limit the file keeps its largest size (sqlite.org/wal.html#bigwal)."""
+
 LOOK_AGAIN_SECONDS: Final = (0.0001, 0.0004)
 """How often a writer looks whether the write lock is free; by chance, so that no two stay in step."""
 
 _TAKE_WRITE_LOCK: Final = "BEGIN IMMEDIATE"
+_LIMIT_LOG: Final = f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}"
 _SYNCHRONOUS_FULL: Final = 2
 _MENDED_SINCE: Final = (3, 51, 3)
 _MENDED_BRANCHES: Final = ((3, 50, 7), (3, 44, 6))
@@ -111,6 +116,7 @@ def writer_engine(path: Path) -> Engine:
         module=sys.modules["sqlite3"],
     )
     event.listen(engine, "connect", _set_up)
+    event.listen(engine, "connect", lambda connection, _: _run(connection, _LIMIT_LOG))
     event.listen(engine, "begin", _begin_writing)
     return engine
 
