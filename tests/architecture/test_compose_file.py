@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from taskqueue.errors import InvalidSettings
+from taskqueue.requests import MAX_TIMEOUT_SECONDS
 from taskqueue.settings import PREFIX, ProcessSettings, Settings
 from taskqueue_api.access.keyfile import KeyFile
 from taskqueue_api.settings import ApiSettings, HttpSettings
@@ -36,6 +37,16 @@ def test_a_container_can_change_nothing_but_its_volumes(name: str) -> None:
     assert "cap_add" not in service
     assert "privileged" not in service
     assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_rabbitmq_waits_longer_for_a_worker_than_any_attempt_may_take() -> None:
+    """So a task's own timeout always comes first, whoever set it; settings allow no longer one than tasks do."""
+    conf = (ROOT / "services/rabbitmq/taskqueue.conf").read_text()
+    (waits,) = re.findall(r"^consumer_timeout = (\d+)$", conf, re.MULTILINE)
+    settings = WorkerSettings.model_json_schema()["properties"]
+
+    assert settings["task_timeout_seconds"]["maximum"] == MAX_TIMEOUT_SECONDS
+    assert int(waits) > 1_000 * (MAX_TIMEOUT_SECONDS + settings["lease_seconds"]["default"])
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

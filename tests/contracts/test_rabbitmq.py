@@ -111,6 +111,23 @@ async def test_a_deleted_queue_is_made_again_by_its_consumer(broker: Broker, rab
     assert inbox.bodies == [b"new"]
 
 
+async def test_a_channel_that_rabbitmq_closes_for_a_late_acknowledgement_is_opened_again(
+    broker: Broker, rabbitmq: RabbitMQ, inbox: Inbox
+) -> None:
+    """After its `consumer_timeout` it cuts the consumer off; what was held comes again, to both consumers, new ones."""
+    with rabbitmq.impatient():
+        async with broker.subscribe(inbox, channels=2, prefetch_count=5) as subscription:
+            await _eventually_consuming(subscription)
+            await _eventually_confirmed(broker, b"held")
+            await inbox.expect(2, within=RECOVERY_SECONDS)
+            for delivery in inbox.deliveries:
+                await delivery.ack()
+            await eventually(lambda: _both_consume(rabbitmq), within=RECOVERY_SECONDS, what="two consumers again")
+
+            await _eventually_confirmed(broker, b"new")
+            await eventually(lambda: b"new" in inbox.bodies, within=RECOVERY_SECONDS)
+
+
 async def test_no_message_to_a_deleted_queue_is_confirmed(broker: Broker, rabbitmq: RabbitMQ) -> None:
     """RabbitMQ acknowledges what it can route nowhere, so an answer of True would lose the message."""
     await asyncio.to_thread(rabbitmq.ctl, "delete_queue", QUEUE)

@@ -16,6 +16,12 @@ USER = "taskqueue"
 PASSWORD = "only-for-tests"
 START_SECONDS = 120
 
+# How long a consumer may hold a message, and how often a channel looks; in ms.
+_PATIENCE = "{ok, T} = application:get_env(rabbit, consumer_timeout), \
+{ok, E} = application:get_env(rabbit, channel_tick_interval), {T, E}."
+_SET_PATIENCE = "{T, E} = %s, application:set_env(rabbit, consumer_timeout, T), \
+application:set_env(rabbit, channel_tick_interval, E)."
+
 
 class RabbitMQ:
     """A running broker."""
@@ -77,6 +83,16 @@ class RabbitMQ:
             yield
         finally:
             self.ctl("set_vm_memory_high_watermark", before.split()[0])
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """For as long as the block runs, a channel opened in it may hold a message for a second, and no longer."""
+        before = self.ctl("eval", _PATIENCE).strip()
+        self.ctl("eval", _SET_PATIENCE % "{1000, 500}")
+        try:
+            yield
+        finally:
+            self.ctl("eval", _SET_PATIENCE % before)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

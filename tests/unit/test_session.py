@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from taskqueue.broker.amqp.session import Session, kept_open, lost_not_cancelled
+from taskqueue.broker.amqp import session
+from taskqueue.broker.amqp.session import RECONNECT, Session, kept_open, lost_not_cancelled
+from tests.support.eventually import eventually
+
+WORKERS = 20
+ROUNDS = 5
 
 
 async def test_what_a_lost_connection_cancels_is_an_error() -> None:
@@ -67,3 +72,42 @@ async def test_a_stop_while_it_connects_is_a_stop() -> None:
     using.cancel()
 
     assert ended == {using}
+
+
+async def test_workers_that_lost_one_broker_do_not_come_back_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits as long as it drew by itself, in every round anew: a broker that starts meets them one by one."""
+    waits = _Waits()
+    monkeypatch.setattr(session, "RECONNECT", waits)
+
+    def connect() -> AbstractAsyncContextManager[Session]:
+        raise ConnectionError("nobody there")
+
+    async with AsyncExitStack() as stack:
+        for number in range(WORKERS):
+            await stack.enter_async_context(kept_open(connect, str(number)))
+        await eventually(lambda: len(waits.of(ROUNDS)) >= WORKERS)
+
+    for failures in range(1, ROUNDS + 1):
+        drawn = sorted(waits.of(failures))
+        longest = RECONNECT.delay(failures, 1)
+        assert len(set(drawn)) == len(drawn) == WORKERS
+        assert longest / 2 <= drawn[0]
+        assert drawn[-1] <= longest
+        # Twenty draws lie within a quarter of their range once in ten thousand million times.
+        assert drawn[-1] - drawn[0] > longest / 8
+
+
+class _Waits:
+    """Notes what would be waited, by the number of failures before it, and waits next to nothing."""
+
+    def __init__(self) -> None:
+        self._noted: list[tuple[int, float]] = []
+
+    def of(self, failures: int) -> list[float]:
+        """The waits after so many failures."""
+        return [wait for number, wait in self._noted if number == failures]
+
+    def delay(self, failures: int, draw: float) -> float:
+        """See `Backoff.delay`."""
+        self._noted.append((failures, RECONNECT.delay(failures, draw)))
+        return 0.001
