@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGTERM, Signals
@@ -100,16 +100,18 @@ class Service:
 
 
 @contextmanager
-def running_service(module: str, folder: Path, log_file: Path, settings: Mapping[str, object]) -> Iterator[Service]:
+def running_service(
+    module: str, folder: Path, log_file: Path, settings: Mapping[str, object], *, under: Sequence[str] = ()
+) -> Iterator[Service]:
     """`python -m module`, at work in `folder`, with these settings alone (named without prefix).
 
-    It does not outlive the block.
+    It does not outlive the block. `under` is a command that becomes it, such as `nice`.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     ours = {f"{PREFIX}{name}": str(value) for name, value in settings.items()} | {"PYTHONWARNINGS": "error"}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", *module.split()],
+            [*under, sys.executable, "-m", *module.split()],
             env=inherited | ours,
             cwd=folder,
             stdout=log,
