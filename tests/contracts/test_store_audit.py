@@ -1,5 +1,6 @@
 """The auditor on a real file: silent on all that the store itself brings about, and loud on what is broken by hand."""
 
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.support.frozen_clock import START, FrozenClock
 from tests.support.stored import CHALLENGE, LEASE, claim, pending, queued
 
 MAX_ATTEMPTS = 5
+README = Path(__file__).parents[2] / "README.md"
 
 BROKEN: Mapping[str, tuple[str, str, str]] = {
     # the flaw: the task that is broken, what is done to it, and its invariant
@@ -149,6 +151,30 @@ async def test_a_row_that_nobody_accepted_is_counted(
 
     assert (balance.verdict, balance.count) == ("fail", 1)
     assert balance.finding.endswith("1 more than were counted")
+
+
+async def test_what_an_older_release_did_uncounted_is_counted_anew_as_the_readme_says(
+    auditor: Auditor, store: TaskStore, clock: FrozenClock, database: Path
+) -> None:
+    """It knows of no tallies, and has deleted a task. The statement makes it balance, and hides no loss."""
+    await _every_state(store, clock)
+    assert await store.erase(Order("completed", clock())) is Deleted.GONE
+    change(database, "DELETE FROM tasks WHERE id = 'failed'")
+    assert [check.name for check in _failed(await auditor.report())] == ["balance"]
+
+    change(database, _recount())
+
+    report = await auditor.report()
+    assert _failed(report) == []
+    assert summed(report.facts)["removed"] == 2
+    change(database, "DELETE FROM tasks WHERE id = 'waiting'")
+    assert [check.name for check in _failed(await auditor.report())] == ["balance", "lost"]
+
+
+def _recount() -> str:
+    """The only SQL of the README."""
+    [statement] = re.findall(r"```sql\n(.*?)```", README.read_text(), re.DOTALL)
+    return str(statement)
 
 
 async def test_what_is_removed_is_not_missed(auditor: Auditor, store: TaskStore, clock: FrozenClock) -> None:
