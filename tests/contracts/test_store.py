@@ -376,6 +376,31 @@ async def test_attempts_that_are_handed_back_are_counted(store: TaskStore) -> No
         assert claimed == Claimed(payload, attempt=attempt + 1, forgiven=attempt)
 
 
+async def test_of_tasks_that_are_written_together_each_keeps_its_own(store: TaskStore, database: Path) -> None:
+    """Payload, claim and outcome: what one commit has of many is not mixed up."""
+    names = [f"task {number}" for number in range(30)]
+    payloads = [a_payload(name, data={"own": name}) for name in names]
+    with write_locked(database):  # so that all but the first wait for one commit
+        adding = [asyncio.ensure_future(store.add(payload, START)) for payload in payloads]
+        await asyncio.sleep(0)
+    await asyncio.gather(*adding)
+
+    claimed = await asyncio.gather(*(claim(store, payload) for payload in payloads))
+    ends = [
+        Settlement(name, 1, FINAL[number % 3], json.dumps(name), f"error of {name}", now=START + number)
+        for number, name in enumerate(names)
+    ]
+    became = await asyncio.gather(*map(store.settle, reversed(ends)))
+
+    assert claimed == [Claimed(payload, attempt=1) for payload in payloads]
+    assert list(reversed(became)) == [end.status for end in ends]
+    for payload, end in zip(payloads, ends, strict=True):
+        stored = row(database, end.id)
+        assert json.loads(stored["payload"]) == payload.model_dump()
+        kept = tuple(stored[column] for column in ("status", "result", "error", "ended_at"))
+        assert kept == (end.status, end.result, end.error, end.now)
+
+
 @pytest.mark.parametrize("attempt", [0, 1, 3])
 async def test_an_attempt_that_is_not_the_current_one_records_nothing(
     store: TaskStore, database: Path, attempt: int

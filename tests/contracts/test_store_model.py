@@ -118,6 +118,12 @@ class StoreMachine(RuleBasedStateMachine):
         if task and current:
             self._note(task_id, task, outcome, result=str(recorded.index(True)))
 
+    @rule(task_id=IDS, outcome=OUTCOMES)
+    def perform(self, task_id: str, outcome: str) -> None:
+        """A message arrives, and all goes well: by single steps alone, hardly a story would come to an end."""
+        self.claim(task_id, 0, 1)
+        self.settle(task_id, 0, outcome, 1)
+
     @rule(task_id=IDS, offset=OFFSETS)
     def renew(self, task_id: str, offset: int) -> None:
         """Some worker shows that it is alive."""
@@ -210,7 +216,7 @@ class StoreMachine(RuleBasedStateMachine):
             status = "pending" if task.status == "queued" else "running"
             self.known[task_id] = replace(task, status=status, due_at=self.clock(), queued_at=None)
 
-    @rule(seconds=st.sampled_from([0.001, 1, 10, 60]))
+    @rule(seconds=st.sampled_from([0.001, 1, 10, 60, LEASE / 1000 - 1]))
     def wait(self, seconds: float) -> None:
         """Time goes on."""
         self.clock.advance(seconds)
