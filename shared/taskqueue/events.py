@@ -79,6 +79,9 @@ TASK_HANDED_BACK: Final = LogEvent("task_handed_back", logging.INFO, "a task was
 LEASE_LOST: Final = LogEvent("lease_lost", logging.WARNING, "a task was taken by another attempt; nothing recorded")
 SETTLE_POSTPONED: Final = LogEvent("settle_postponed", logging.WARNING, "an outcome could not be recorded yet")
 CLAIM_POSTPONED: Final = LogEvent("claim_postponed", logging.WARNING, "a task could not be claimed yet")
+LOOP_BLOCKED: Final = LogEvent(
+    "loop_blocked", logging.WARNING, "this blocks the event loop, and no lease is renewed; is it an async handler?"
+)
 EXECUTION_BROKE: Final = LogEvent("execution_broke", logging.ERROR, "a task's execution failed by our own fault")
 MESSAGE_BURIED: Final = LogEvent(
     "message_buried", logging.ERROR, "a message can never be taken up; it goes to tasks.dead"

@@ -15,6 +15,7 @@ from taskqueue_api.server import serve
 from taskqueue_embedded.settings import EmbeddedSettings
 from taskqueue_migrate.runner import upgrade
 from taskqueue_worker.assembly import assemble_worker
+from taskqueue_worker.pulse import watching_pulse
 
 
 def main() -> None:
@@ -30,7 +31,8 @@ async def _main(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
             resumed = await store.resume()
             failpoints.reach("resume.committed")
             events.emit(events.RESUMED, tasks=resumed)
-            await _serve_and_work(store, settings, stop)
+            with watching_pulse():
+                await _serve_and_work(store, settings, stop)
 
 
 async def _serve_and_work(store: TaskStore, settings: EmbeddedSettings, stop: asyncio.Event) -> None:

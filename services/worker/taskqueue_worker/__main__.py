@@ -10,6 +10,7 @@ from taskqueue.store.tasks import open_store
 from taskqueue.sweep import dispatching
 from taskqueue_worker.assembly import assemble_worker, worker_name
 from taskqueue_worker.health import noting_health
+from taskqueue_worker.pulse import watching_pulse
 from taskqueue_worker.settings import WorkerSettings
 
 
@@ -25,8 +26,9 @@ async def _main(settings: WorkerSettings, stop: asyncio.Event) -> None:
         dispatching(store, broker, system_clock, settings.max_attempts, settings.retention_days) as (_, sweep),
     ):
         worker = assemble_worker(broker, store, sweep.deliveries, system_clock, settings)
-        async with noting_health(settings.health_file, lambda: worker.consuming):
-            await worker.run(stop)
+        with watching_pulse():
+            async with noting_health(settings.health_file, lambda: worker.consuming):
+                await worker.run(stop)
 
 
 if __name__ == "__main__":
