@@ -63,7 +63,7 @@ async def no_connection_left() -> AsyncIterator[None]:
 @pytest.fixture
 async def store(database: Path, clock: Clock) -> AsyncIterator[TaskStore]:
     """A store in a file of its own."""
-    async with open_store(database, clock) as opened:
+    async with open_store(database, clock, lambda: clock() / 1000) as opened:
         yield opened
 
 

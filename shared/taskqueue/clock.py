@@ -9,6 +9,9 @@ from collections.abc import Callable
 Clock = Callable[[], int]
 """Answers the present instant in milliseconds since the Unix epoch."""
 
+Elapsed = Callable[[], float]
+"""Answers the seconds since some instant, and goes on evenly whatever the clock is set to."""
+
 
 def system_clock() -> int:
     """The present instant of this machine, in milliseconds since the Unix epoch."""

@@ -55,6 +55,9 @@ GROUP_PARTED: Final = LogEvent(
 )
 RESUMED: Final = LogEvent("resumed", logging.INFO, "took up what the last process left unfinished")
 SWEPT: Final = LogEvent("swept", logging.INFO, "tasks were due and are handed out again")
+CLOCK_JUMPED: Final = LogEvent(
+    "clock_jumped", logging.WARNING, "the clock jumped ahead; leases end by what is seen of them, no more by the clock"
+)
 SWEEP_FAILED: Final = LogEvent("sweep_failed", logging.WARNING, "a sweep failed; the next one tries again")
 ROW_DAMAGED: Final = LogEvent("row_damaged", logging.ERROR, "a row of the database is damaged, and is left aside")
 SCHEDULED: Final = LogEvent("scheduled", logging.INFO, "schedules made tasks")

@@ -19,7 +19,7 @@ def clock() -> FrozenClock:
 @pytest.fixture
 async def other_store(database: Path, clock: FrozenClock) -> AsyncIterator[TaskStore]:
     """A store on the file of `store`, with connections of its own."""
-    async with open_store(database, clock) as opened:
+    async with open_store(database, clock, clock.elapsed) as opened:
         yield opened
 
 

@@ -73,7 +73,9 @@ class StoreMachine(RuleBasedStateMachine):
         self._file = Path(shutil.copy(self.template, self._folder / "tasks.db"))
         self._runner = asyncio.Runner()
         self._opened = AsyncExitStack()
-        self.store: TaskStore = self._run(self._opened.enter_async_context(open_store(self._file, self.clock)))
+        self.store: TaskStore = self._run(
+            self._opened.enter_async_context(open_store(self._file, self.clock, self.clock.elapsed))
+        )
         self._outside = connect(self._file)
 
     @rule(task_id=IDS, wait=st.sampled_from([0, 8_000]))

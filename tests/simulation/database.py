@@ -115,7 +115,7 @@ class SimulatedStore(TaskStore):
 
     def __init__(self, database: Database, chance: Chance, observer: Observer, trace: Trace, clock: Clock) -> None:
         self.writer = GroupCommitWriter(cast("Engine", FaultyEngine(database, chance, observer, trace)))
-        super().__init__(self.writer, cast("AsyncEngine", None), clock)
+        super().__init__(self.writer, cast("AsyncEngine", None), clock, lambda: clock() / 1000)
         self._database = database
         self._chance = chance
         self._observer = observer

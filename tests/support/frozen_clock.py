@@ -15,6 +15,10 @@ class FrozenClock:
         """The present instant, as `clock.Clock` has it."""
         return self.now
 
+    def elapsed(self) -> float:
+        """The seconds that went by, as `clock.Elapsed` has it: here, time goes by and nobody sets the clock."""
+        return self.now / 1000
+
     def advance(self, seconds: float) -> int:
         """Moves time on, and answers the new instant."""
         self.now += milliseconds(seconds)

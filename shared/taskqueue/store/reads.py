@@ -1,6 +1,6 @@
 """What is read from the store, through its read pool."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, func, select
@@ -96,6 +96,12 @@ _CALLED_OFF = select(tasks.c.id, tasks.c.attempt).where(
 async def anything_due(connection: AsyncConnection, now: int) -> bool:
     """Whether a task is due at `now` (ms): cheaper than taking the write lock to find out."""
     return (await connection.execute(_DUE, {"now": now})).first() is not None
+
+
+async def expired_leases(connection: AsyncConnection, now: int) -> Mapping[str, int]:
+    """The running tasks whose lease has run out at `now`, by the ends of their leases (ms)."""
+    ran_out = (tasks.c.status == TaskStatus.RUNNING, tasks.c.due_at + 0 <= now)
+    return {row.id: row.due_at for row in await connection.execute(select(tasks.c.id, tasks.c.due_at).where(*ran_out))}
 
 
 async def waiting(connection: AsyncConnection, limit: int) -> int:

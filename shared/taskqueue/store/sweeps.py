@@ -29,12 +29,16 @@ _ROWS_AT_ONCE: Final = 10
 
 @dataclass(frozen=True)
 class Due:
-    """Asks, at `now`, for up to `limit` due tasks, and moves them on to `lease_until`. Instants in ms."""
+    """Asks, at `now`, for up to `limit` due tasks, and moves them on to `lease_until`. Instants in ms.
+
+    Where `now` is in doubt, only the running tasks in `silent` have lost their worker.
+    """
 
     now: int
     lease_until: int
     max_attempts: int
     limit: int
+    silent: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,20 +87,15 @@ def _end_lost(connection: Connection, item: Due) -> list[str]:
     """Ends the attempts whose lease ran out; answers the tasks that failed by it."""
     query = (
         select(
-            tasks.c.id,
-            tasks.c.attempt,
-            tasks.c.forgiven,
-            tasks.c.lost,
-            tasks.c.alone,
-            tasks.c.max_attempts,
-            tasks.c.started_at,
-            tasks.c.worker,
-            tasks.c.cancel_requested_at,
+            *(tasks.c.id, tasks.c.attempt, tasks.c.forgiven, tasks.c.lost, tasks.c.alone, tasks.c.max_attempts),
+            *(tasks.c.started_at, tasks.c.worker, tasks.c.cancel_requested_at),
         )
         # Few run; by `due_at`, a backlog that the broker does not take would be walked through with the lock held.
         .where(tasks.c.status == TaskStatus.RUNNING, tasks.c.due_at + 0 <= item.now)
         .limit(LOST_AT_ONCE)
     )
+    if item.silent is not None:
+        query = query.where(tasks.c.id.in_(sorted(item.silent)[:LOST_AT_ONCE]))
     found: Result[Any] = connection.execute(query)
     lost = [(row, _after_loss(row, item.max_attempts)) for row in found]
     if lost:

@@ -1,11 +1,12 @@
 """The store: what the rest of the system may do with tasks. Every method raises StoreUnavailable or QueryFailed."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
-from taskqueue.clock import Clock
+from taskqueue.clock import Clock, Elapsed
 from taskqueue.errors import QueryFailed, SchemaUnknown, StoreUnavailable, StoreUnreachable
 from taskqueue.store import reads, soundness, sqlite
 from taskqueue.store.doors.adding import Adding
@@ -47,22 +48,24 @@ class TaskStore(Adding, Working, Sweeping, Scheduling, Ordering, Retaining, Read
 
 
 @asynccontextmanager
-async def open_store(path: Path, clock: Clock, *, shared_file: bool = True) -> AsyncIterator[TaskStore]:
+async def open_store(
+    path: Path, clock: Clock, elapsed: Elapsed = time.monotonic, *, shared_file: bool = True
+) -> AsyncIterator[TaskStore]:
     """The store in the SQLite file `path`, made by the migrate service.
 
     Raises StartRefused where it must not be used: see `errors`. `shared_file` says that other processes write it too.
     """
     _refuse_unsafe(path, shared_file=shared_file)
     with together_with(path) if shared_file else nullcontext():
-        async with _opened(path, clock) as store:
+        async with _opened(path, clock, elapsed) as store:
             yield store
 
 
 @asynccontextmanager
-async def _opened(path: Path, clock: Clock) -> AsyncIterator[TaskStore]:
+async def _opened(path: Path, clock: Clock, elapsed: Elapsed) -> AsyncIterator[TaskStore]:
     engine, readers = sqlite.writer_engine(path), sqlite.reader_engine(path)
     writer = GroupCommitWriter(engine)
-    store = TaskStore(writer, readers, clock)
+    store = TaskStore(writer, readers, clock, elapsed)
     try:
         async with writer.running():
             try:

@@ -5,7 +5,8 @@ from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from taskqueue.clock import Clock
+from taskqueue.clock import Clock, Elapsed
+from taskqueue.store.doubt import Doubt
 from taskqueue.store.faults import store_errors
 from taskqueue.store.writer import BatchedWrite, GroupCommitWriter
 
@@ -19,11 +20,12 @@ Answer = TypeVar("Answer")
 class Door:
     """A part of what the store does: it writes through one writer, and reads through a pool."""
 
-    def __init__(self, writer: GroupCommitWriter, readers: AsyncEngine, clock: Clock) -> None:
+    def __init__(self, writer: GroupCommitWriter, readers: AsyncEngine, clock: Clock, elapsed: Elapsed) -> None:
         self._writer = writer
         self._readers = readers
         self._clock = clock
         self._last_stamp = 0
+        self._doubt = Doubt(clock, elapsed)
 
     async def _write(self, write: BatchedWrite[Item, Answer], item: Item) -> Answer:
         [answer] = await self._writer.run(write, [item])

@@ -19,10 +19,11 @@ class Sweeping(Door):
 
     async def take_due(self, lease: int, max_attempts: int, limit: int) -> sweeps.Taken:
         """Takes up to `limit` due tasks for `lease` ms, so that no other sweep takes them too."""
-        now = self._clock()
+        now = self._clock()  # before the clock is doubted: it may jump at any time
+        silent = await self._silent(now) if self._doubt.holds() else None
         if not await self._read(lambda connection: reads.anything_due(connection, now)):
             return sweeps.Taken(ready=[], failed=[])
-        return await self._write(sweeps.take_due, sweeps.Due(now, now + lease, max_attempts, limit))
+        return await self._write(sweeps.take_due, sweeps.Due(now, now + lease, max_attempts, limit, silent))
 
     async def requeue_lost(self, made_before: int, priority: int = NORMAL) -> int:
         """Makes queued tasks of a priority due whose message was made before `made_before` (ms); answers how many."""
@@ -56,6 +57,9 @@ class Sweeping(Door):
     async def resume(self) -> int:
         """Makes all that a former process left unfinished due at once. Only while no other process is at work."""
         return await self._write(sweeps.resume, sweeps.Restart(self._clock()))
+
+    async def _silent(self, now: int) -> frozenset[str]:
+        return self._doubt.silent(await self._read(lambda connection: reads.expired_leases(connection, now)))
 
     async def _requeue(self, priority: int, made_before: int, limit: int) -> int:
         if not await self._read(lambda connection: reads.anything_queued(connection, priority, made_before)):
