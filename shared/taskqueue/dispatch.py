@@ -26,13 +26,6 @@ BATCHES_IN_FLIGHT: Final = 4
 DISPATCH_LEASE_SECONDS: Final = 8.0
 """How long a dispatcher has a task to itself; longer than the broker has to confirm (5 s)."""
 
-GATHER_SECONDS: Final = 0.02
-"""How long confirmations are gathered before they are noted, so that one commit bears many.
-
-A worker that is quicker makes the note needless; at once, it would only contend with that worker's claim for the
-database. Far shorter than the lease: a task that is not noted by its end is published again.
-"""
-
 REFUSED: Final = Backoff(first=1, ceiling=5)
 
 
@@ -45,8 +38,6 @@ class Dispatcher:
         self._clock = clock
         self._waiting: asyncio.Queue[Ready] = asyncio.Queue(MAX_WAITING)
         self._characters = 0
-        self._confirmed: list[Dispatched] = []
-        self._has_confirmed = asyncio.Event()
         self._refusals = 0
         self._rests_until = 0
 
@@ -66,13 +57,9 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Publishes what is handed over, until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._note_confirmed_ones())
-                for _ in range(BATCHES_IN_FLIGHT):
-                    group.create_task(self._publish_batches())
-        finally:
-            await self._note_confirmed()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(BATCHES_IN_FLIGHT):
+                group.create_task(self._publish_batches())
 
     async def _publish_batches(self) -> None:
         while True:
@@ -99,27 +86,15 @@ class Dispatcher:
             return
         failpoints.reach("publish.confirmed")
         self._note_refusals(confirmed)
-        self._confirmed += [
+        dispatched = [
             Dispatched(ready.payload.id, ready.attempt, now)
             for ready, taken in zip(batch, confirmed, strict=True)
             if taken
         ]
-        self._has_confirmed.set()
-
-    async def _note_confirmed_ones(self) -> None:
-        while True:
-            await self._has_confirmed.wait()
-            await asyncio.sleep(GATHER_SECONDS)
-            await self._note_confirmed()
-
-    async def _note_confirmed(self) -> None:
-        """A note that is not taken costs a second message, which starts nothing."""
-        self._has_confirmed.clear()
-        confirmed, self._confirmed = self._confirmed, []
-        if confirmed:
-            with suppress(StoreError):
-                await self._store.mark_queued(confirmed)
-                failpoints.reach("mark.committed")
+        # A note that is not taken costs a second message, which starts nothing.
+        with suppress(StoreError):
+            await self._store.mark_queued(dispatched)
+            failpoints.reach("mark.committed")
 
     def _note_refusals(self, confirmed: Sequence[bool]) -> None:
         """A broker that is full is not asked again at once: each time all that is due would be taken for nothing."""

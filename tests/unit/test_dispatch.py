@@ -139,45 +139,6 @@ async def test_a_worker_that_is_faster_than_the_note_keeps_its_task(
     assert row(database, "a")["status"] == "running"
 
 
-async def test_one_note_tells_of_all_that_is_confirmed_within_a_moment(
-    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each note is a commit, for which the workers' claims would have to wait."""
-    monkeypatch.setattr(dispatch, "MAX_BATCH", 1)
-    monkeypatch.setattr(dispatch, "GATHER_SECONDS", 0.2)
-    payloads = [await pending(store, str(number)) for number in range(8)]
-    notes: list[int] = []
-    mark_queued = store.mark_queued
-
-    async def count(dispatched: Sequence[Dispatched]) -> None:
-        notes.append(len(dispatched))
-        await mark_queued(dispatched)
-
-    monkeypatch.setattr(store, "mark_queued", count)
-    async with _at_work(memory_broker, store, clock) as dispatcher:
-        for payload in payloads:
-            dispatcher.hand_over(Ready(payload, attempt=0))
-        await _eventually(database, "7", "queued")
-
-    assert sum(notes) == 8
-    assert len(notes) < 8
-
-
-async def test_what_is_confirmed_is_noted_before_the_end(
-    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A dispatcher that stops in an orderly way leaves nothing to publish twice."""
-    monkeypatch.setattr(dispatch, "GATHER_SECONDS", 3600)
-    payload = await pending(store)
-
-    async with _at_work(memory_broker, store, clock) as dispatcher:
-        dispatcher.hand_over(Ready(payload, attempt=0))
-        await eventually(lambda: _ready(memory_broker, 1))
-        await asyncio.sleep(0)
-
-    assert row(database, "a")["status"] == "queued"
-
-
 async def test_a_note_that_cannot_be_written_stops_nothing(
     store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
