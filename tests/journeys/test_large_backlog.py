@@ -21,6 +21,7 @@ BATCH = 1_000
 WARM = 10_000
 """So many tasks until a process has the size that it then keeps."""
 
+COUNT_SECONDS = 6.0
 GROWTH_MIB = 64
 """What 90,000 further tasks may add: less than a kilobyte each, where a row has more."""
 
@@ -83,7 +84,7 @@ async def _fill(http: Http, watch: Watch) -> None:
 async def test_with_a_hundred_thousand_tasks_in_rabbitmq_api_and_worker_stay_as_they_are(
     start_service: StartService, database: Path, clean_rabbitmq: RabbitMQ
 ) -> None:
-    """First they are posted while nobody works, then a worker begins on them."""
+    """First they are posted while nobody works, then a worker begins on them; and no task has a second message."""
     settings = {"DATABASE_URL": f"sqlite:///{database}", "BROKER_URL": clean_rabbitmq.url, "LOG_LEVEL": "WARNING"}
     api = start_service("taskqueue_api", PORT=0, **(settings | {"LOG_LEVEL": "INFO"}))
     async with http_client(await api.url()) as http:
@@ -96,6 +97,7 @@ async def test_with_a_hundred_thousand_tasks_in_rabbitmq_api_and_worker_stay_as_
         await eventually(dispatched, within=300, what="the dispatch of all")
         await filling.look(http)
         filling.holds()
+        await _has_a_message_for_each(clean_rabbitmq, database)
         worker = start_service("taskqueue_worker", SIMULATED_WORK_SECONDS=0, **settings)
         await _completed(database, 1_000)
         working = Watch({"api, while they are done": api, "worker": worker})
@@ -103,6 +105,9 @@ async def test_with_a_hundred_thousand_tasks_in_rabbitmq_api_and_worker_stay_as_
             await working.look(http)
             await _completed(database, done)
         working.holds()
+        worker.terminate()
+        assert await worker.ended() == 0
+        await _has_a_message_for_each(clean_rabbitmq, database)
 
 
 async def test_with_a_hundred_thousand_tasks_embedded_mode_stays_as_it_is(
@@ -120,6 +125,22 @@ async def test_with_a_hundred_thousand_tasks_embedded_mode_stays_as_it_is(
             await asyncio.sleep(1)
         watch.holds()
         assert await _in_status(database, "completed") > 0
+
+
+async def _has_a_message_for_each(rabbitmq: RabbitMQ, database: Path) -> None:
+    """RabbitMQ counts every 5 s: no more may come after the first count that is right."""
+
+    async def counted() -> bool:
+        return await asyncio.to_thread(_messages, rabbitmq) == await _in_status(database, "queued")
+
+    await eventually(counted, within=60, what="a message for each queued task")
+    await asyncio.sleep(COUNT_SECONDS)
+    assert await counted()
+
+
+def _messages(rabbitmq: RabbitMQ) -> int:
+    (queue,) = [each for each in rabbitmq.table("list_queues", "name", "messages") if each["name"] == "tasks"]
+    return int(queue["messages"])
 
 
 async def _completed(database: Path, number: int) -> None:
