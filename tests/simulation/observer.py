@@ -41,6 +41,8 @@ class Row(NamedTuple):
 
 _LOOK: Final = f"SELECT id, {', '.join(Row._fields)} FROM tasks"  # noqa: S608 - names of our own
 _TRIED_AGAIN: Final = (TaskStatus.FAILED, TaskStatus.CANCELLED)
+_ONCE_AGAIN: Final = (TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RUNNING)
+"""The commit that tries a task again may note or claim an older message of its attempt; `verdict` reads each step."""
 _ATTEMPTS_AT_MOST: Final = "no task has more attempts than it may"
 
 
@@ -134,10 +136,12 @@ class Observer:
             self._taken.pop(task_id, None)
 
     def _check_transition(self, task_id: str, before: Row, row: Row) -> None:
-        again = row.status == TaskStatus.PENDING and before.status in _TRIED_AGAIN and task_id in self.retry_ordered
+        again = row.status in _ONCE_AGAIN and before.status in _TRIED_AGAIN and task_id in self.retry_ordered
         if before.status in FINAL and not again:
             self.breaks("a final task never changes, unless it is to be tried again", task_id)
-        elif before.status != row.status and row.status not in LEGAL_TRANSITIONS[TaskStatus(before.status)]:
+        elif (
+            not again and before.status != row.status and row.status not in LEGAL_TRANSITIONS[TaskStatus(before.status)]
+        ):
             self.breaks(f"no task goes from {before.status} to {row.status}", task_id)
         if before.status == TaskStatus.RUNNING and row.status != TaskStatus.RUNNING:
             self._check_end(task_id, before, row)
