@@ -23,6 +23,11 @@ def is_of(batch: Batch) -> ColumnElement[bool]:
     return and_(tasks.c.id == batch["id"], tasks.c.attempt == batch["attempt"])
 
 
+def is_running_as(batch: Batch) -> ColumnElement[bool]:
+    """The guard of whatever a running attempt tells: the row is at that attempt, and it runs."""
+    return and_(is_of(batch), status_of_row == TaskStatus.RUNNING)
+
+
 class OfAttempt(Protocol):
     """What is about one attempt of one task."""
 

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Row, and_, case, null, update
 from taskqueue.schema import TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
-from taskqueue.store.guards import is_of
+from taskqueue.store.guards import is_running_as
 from taskqueue.store.history import appended
-from taskqueue.store.tables import status_of_row, tasks
+from taskqueue.store.tables import tasks
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ _CALLED_OFF = and_(_GOES_BACK, tasks.c.cancel_requested_at.is_not(None))
 _WAITS = and_(_GOES_BACK, tasks.c.cancel_requested_at.is_(None))
 _SETTLE = (
     update(tasks)
-    .where(is_of(_settlements), status_of_row == TaskStatus.RUNNING)
+    .where(is_running_as(_settlements))
     .values(
         status=case((_CALLED_OFF, TaskStatus.CANCELLED.value), else_=_settlements["status"]),
         result=_settlements["result"],

@@ -13,6 +13,7 @@ from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.expiring import expire
 from taskqueue.store.faults import reading
+from taskqueue.store.guards import is_running_as
 from taskqueue.store.history import AttemptOutcome, appended, entry
 from taskqueue.store.tables import status_of_row, tasks
 
@@ -68,7 +69,7 @@ def take_due(connection: Connection, items: Sequence[Due]) -> Sequence[Taken]:
 _ended = Batch("id", "attempt", "status", "error", "due_at", "ended_at", "processed_at", "forgiven", "entry")
 _END_LOST = (
     update(tasks)
-    .where(tasks.c.id == _ended["id"], tasks.c.attempt == _ended["attempt"], status_of_row == TaskStatus.RUNNING)
+    .where(is_running_as(_ended))
     .values(
         status=_ended["status"],
         error=func.coalesce(_ended["error"], tasks.c.error),

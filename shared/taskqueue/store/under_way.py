@@ -8,8 +8,8 @@ from sqlalchemy import Connection, update
 from taskqueue.schema import TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
-from taskqueue.store.guards import are_among, is_of
-from taskqueue.store.tables import status_of_row, tasks
+from taskqueue.store.guards import are_among, is_running_as
+from taskqueue.store.tables import tasks
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,7 @@ class Lease:
 
 _leases = Batch("id", "attempt", "until")
 _RENEW = (
-    update(tasks)
-    .where(is_of(_leases), status_of_row == TaskStatus.RUNNING)
-    .values(due_at=_leases["until"])
-    .returning(tasks.c.id, tasks.c.attempt)
+    update(tasks).where(is_running_as(_leases)).values(due_at=_leases["until"]).returning(tasks.c.id, tasks.c.attempt)
 )
 
 
@@ -48,7 +45,7 @@ class Progress:
 _reports = Batch("id", "attempt", "progress")
 _REPORT = (
     update(tasks)
-    .where(is_of(_reports), status_of_row == TaskStatus.RUNNING)
+    .where(is_running_as(_reports))
     .values(progress=_reports["progress"])
     .returning(tasks.c.id, tasks.c.attempt)
 )
