@@ -40,6 +40,8 @@ class _Pulse:
         """Looks until it is stopped. Runs in the thread."""
         while not self._stopped.wait(LOOK_SECONDS):
             self._felt.clear()
+            if self._stopped.is_set():
+                return  # what has just been cleared was the end's, and the loop waits for this thread
             self._loop.call_soon_threadsafe(self._felt.set)
             if not self._felt.wait(BLOCKED_SECONDS) and not self._stopped.is_set():
                 events.emit(events.LOOP_BLOCKED, by=_at_work(self._loop))
