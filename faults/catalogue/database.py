@@ -1,6 +1,6 @@
 """Faults around the database: its lock held, its disk full, migrated by several at once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
@@ -37,18 +37,23 @@ def disk_full(scene: Scene[ComposeStack]) -> Iterator[None]:
 def migrates_at_once(scene: Scene[ComposeStack]) -> Iterator[None]:
     """Three migrates start together, beside the services at work: each exits 0, and changes nothing."""
     scene.strike()
-    with ThreadPoolExecutor(MIGRATES) as pool:
-        migrates = [pool.submit(_migrate, scene.system) for _ in range(MIGRATES)]
-    scene.failures += [failure for migrate in migrates if (failure := migrate.result())]
+    scene.failures += failures_at_once(lambda: scene.system.compose("run", "--rm", "--no-deps", "-T", "migrate"))
     yield
 
 
-def _migrate(system: ComposeStack) -> str | None:
-    try:
-        system.compose("run", "--rm", "--no-deps", "-T", "migrate")
-    except CommandFailed as error:
-        return f"a migrate failed: {error}"
-    return None
+def failures_at_once(migrate: Callable[[], object]) -> list[str]:
+    """Calls `migrate` three times together; what went wrong with it."""
+
+    def failure() -> str | None:
+        try:
+            migrate()
+        except CommandFailed as error:
+            return f"a migrate failed: {error}"
+        return None
+
+    with ThreadPoolExecutor(MIGRATES) as pool:
+        ended = [pool.submit(failure) for _ in range(MIGRATES)]
+    return [failed for each in ended if (failed := each.result())]
 
 
 FAULTS: Final = (

@@ -5,18 +5,17 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
-from faults.commands import CommandFailed, lock_held, run
+from faults.catalogue.database import failures_at_once
+from faults.commands import lock_held, run
 from faults.scene import Scene
 from faults.schedule import Fault
 from faults.single import SingleProcess
 from faults.stack import BESIDE
 
 AT_WORK: Final = 16
-MIGRATES: Final = 3
 FULL: Final = 4096
 """A size that the database and its log have long passed: not a byte more can be written to their ends."""
 
@@ -71,9 +70,8 @@ def disk_full(scene: Scene[SingleProcess]) -> Iterator[None]:
 def migrates_at_once(scene: Scene[SingleProcess]) -> Iterator[None]:
     """Stopped, and three migrates start together: each exits 0, and changes nothing."""
     _stop(scene)
-    with ThreadPoolExecutor(MIGRATES) as pool:
-        migrates = [pool.submit(_migrate, scene.system) for _ in range(MIGRATES)]
-    scene.failures += [failure for migrate in migrates if (failure := migrate.result())]
+    migrate = (sys.executable, "-m", "taskqueue_migrate")
+    scene.failures += failures_at_once(lambda: run(*migrate, environment=scene.system.environment))
     yield
     scene.system.up()
 
@@ -88,14 +86,6 @@ def _stop(scene: Scene[SingleProcess]) -> None:
     scene.system.signal(signal.SIGTERM)
     if (code := scene.system.ended()) != 0:
         scene.failures.append(f"it ended with {code} after SIGTERM")
-
-
-def _migrate(system: SingleProcess) -> str | None:
-    try:
-        run(sys.executable, "-m", "taskqueue_migrate", environment=system.environment)
-    except CommandFailed as error:
-        return f"a migrate failed: {error}"
-    return None
 
 
 FAULTS: Final = (
