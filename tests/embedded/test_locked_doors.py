@@ -26,6 +26,19 @@ def _start(start_service: StartService, folder: Path, **settings: object) -> Ser
     return start_service("taskqueue_embedded", **(ours | settings))
 
 
+async def _logging(
+    start_service: StartService, folder: Path, log_format: str, **settings: object
+) -> tuple[Service, str]:
+    """A service whose log is of this form, and its URL."""
+    service = _start(start_service, folder, **settings)
+    url = await service.url()
+    if log_format == "console":  # its lines tell no port to a program: the first process's port, once it is free
+        service.terminate()
+        assert await service.ended() == 0
+        service = _start(start_service, folder, **settings, LOG_FORMAT=log_format, PORT=url.rpartition(":")[2])
+    return service, url
+
+
 async def test_a_task_runs_behind_doors_and_a_revoked_key_is_refused(
     start_service: StartService, tmp_path: Path, book: KeyBook
 ) -> None:
@@ -62,14 +75,7 @@ async def test_no_key_is_ever_in_the_log(
     token = book.issue()
     secret = token.rpartition("_")[2]
     digest = book.path.read_text().split()[1]
-    port_log = _start(start_service, tmp_path, API_KEYS_FILE=book.path, LOG_LEVEL="DEBUG")
-    url = await port_log.url()
-    service = port_log
-    if log_format == "console":  # its lines tell no port to a program: the first process's port, once it is free
-        port_log.terminate()
-        assert await port_log.ended() == 0
-        settings = {"API_KEYS_FILE": book.path, "LOG_LEVEL": "DEBUG", "LOG_FORMAT": log_format}
-        service = _start(start_service, tmp_path, **settings, PORT=url.rpartition(":")[2])
+    service, url = await _logging(start_service, tmp_path, log_format, API_KEYS_FILE=book.path, LOG_LEVEL="DEBUG")
     async with http_client(url) as http:
         await eventually(lambda: _ready(http.readiness), what="the start")
         for wrong in (
@@ -101,13 +107,7 @@ async def test_what_clients_write_stays_within_a_line(
     start_service: StartService, tmp_path: Path, log_format: str
 ) -> None:
     """Line ends, escape sequences and line separators in actions, ids, headers and paths make no line of their own."""
-    service = _start(start_service, tmp_path, UNKNOWN_ACTION="fail")
-    url = await service.url()
-    if log_format == "console":
-        service.terminate()
-        assert await service.ended() == 0
-        settings = {"UNKNOWN_ACTION": "fail", "LOG_FORMAT": log_format, "PORT": url.rpartition(":")[2]}
-        service = _start(start_service, tmp_path, **settings)
+    service, url = await _logging(start_service, tmp_path, log_format, UNKNOWN_ACTION="fail")
     async with http_client(url) as http:
         await eventually(lambda: _ready(http.readiness), what="the start")
         task = await http.finished(await http.submitted(NASTY, {NASTY: NASTY}))

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any, Final
 
-from taskqueue.schema import NORMAL, TaskMessage, TaskOptions, TaskPayload, TaskStatus
+from taskqueue.clock import system_clock
+from taskqueue.requests import TaskRequest
+from taskqueue.schema import NORMAL, Task, TaskMessage, TaskOptions, TaskPayload, TaskStatus
 from taskqueue.store.claims import Claimed, NotClaimed
 from taskqueue.store.queueing import Dispatched
 from taskqueue.store.settling import Settlement
@@ -26,6 +28,21 @@ def row(database: Path, task_id: str) -> dict[str, Any]:
     """Every column of a task."""
     (found,) = rows(database, f"SELECT {_COLUMNS} FROM tasks WHERE id = ?", task_id)  # noqa: S608 - of our own making
     return dict(zip(_COLUMNS.split(", "), found, strict=True))
+
+
+async def submitted(store: TaskStore, action: str) -> str:
+    """The id of a new task that is due at once, by the real clock."""
+    now = system_clock()
+    payload = TaskRequest(action=action).payload(created_at=now // 1000)
+    await store.add(payload, due_at=now)
+    return payload.id
+
+
+async def found(store: TaskStore, task_id: str) -> Task:
+    """A task that must be there."""
+    task = await store.find(task_id)
+    assert task is not None
+    return task
 
 
 async def pending(

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from taskqueue.clock import system_clock
-from taskqueue.requests import TaskRequest
-from taskqueue.schema import Task, TaskStatus
+from taskqueue.schema import TaskStatus
 from taskqueue.store.tasks import TaskStore
 from tests.conftest import StartService
 from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.processes import Service
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.stored import found, submitted
 from tests.support.user_actions import MODULE, UserActions
 
 FINAL = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
@@ -37,8 +36,8 @@ async def test_a_task_that_kills_workers_fails_and_takes_no_neighbour_with_it(
         "ACTIONS": MODULE,
         "MAX_ATTEMPTS": MAX_ATTEMPTS,
     }
-    neighbours = [await _submit(store, "slow") for _ in range(NEIGHBOURS)]
-    poison = await _submit(store, "die")
+    neighbours = [await submitted(store, "slow") for _ in range(NEIGHBOURS)]
+    poison = await submitted(store, "die")
 
     started = await _supervised(lambda: start_service("taskqueue_worker", **settings), store, [poison, *neighbours])
 
@@ -60,27 +59,14 @@ async def _supervised(start: Callable[[], Service], store: TaskStore, task_ids: 
 
 
 async def _check(store: TaskStore, database: Path, poison: str, neighbours: list[str]) -> None:
-    failed = await _task(store, poison)
+    failed = await found(store, poison)
     assert (failed.status, failed.attempts) == (TaskStatus.FAILED, MAX_ATTEMPTS)
     assert "worker was lost" in str(failed.error)
-    assert [(await _task(store, task_id)).status for task_id in neighbours] == [TaskStatus.COMPLETED] * NEIGHBOURS
+    assert [(await found(store, task_id)).status for task_id in neighbours] == [TaskStatus.COMPLETED] * NEIGHBOURS
     assert rows(database, "SELECT lost, alone FROM tasks WHERE id = ?", poison) == [(KILLED, 1)]
     # Those of its company, and no more: none died beside a suspect.
     assert rows(database, "SELECT max(lost) FROM tasks WHERE id <> ?", poison)[0][0] <= KILLED - MAX_ATTEMPTS
 
 
 async def _all_final(store: TaskStore, task_ids: list[str]) -> bool:
-    return all([(await _task(store, task_id)).status in FINAL for task_id in task_ids])
-
-
-async def _submit(store: TaskStore, action: str) -> str:
-    now = system_clock()
-    payload = TaskRequest(action=action).payload(created_at=now // 1000)
-    await store.add(payload, due_at=now)
-    return payload.id
-
-
-async def _task(store: TaskStore, task_id: str) -> Task:
-    task = await store.find(task_id)
-    assert task is not None
-    return task
+    return all([(await found(store, task_id)).status in FINAL for task_id in task_ids])

@@ -8,9 +8,7 @@ import pytest
 from taskqueue import events
 from taskqueue.broker.connect import open_broker
 from taskqueue.broker.contract import DEAD_LETTER_QUEUE, REASON_HEADER
-from taskqueue.clock import system_clock
-from taskqueue.requests import TaskRequest
-from taskqueue.schema import Task, TaskStatus
+from taskqueue.schema import TaskStatus
 from taskqueue.store.tasks import TaskStore
 from tests.conftest import StartService
 from tests.support.database import change
@@ -18,6 +16,7 @@ from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.processes import Service
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.stored import found, submitted
 from tests.support.user_actions import MODULE, UserActions
 
 GRACE_SECONDS = 20
@@ -111,7 +110,7 @@ async def test_it_finishes_what_it_does_when_it_is_asked_to_stop(
     """Two consumers of five while it works; at SIGTERM it takes no more, records its result, and exits 0."""
     service = _start(start_service, database, clean_rabbitmq.url, ACTIONS=MODULE, SHUTDOWN_GRACE_SECONDS=GRACE_SECONDS)
     await eventually(lambda: _consumers(clean_rabbitmq) == [5, 5], within=30, what="two consumers")
-    task_id = await _submit(store, "wait")
+    task_id = await submitted(store, "wait")
     await eventually(lambda: user_actions.began(task_id), within=30, what="the handler")
     await eventually(lambda: _is_ready(start_service, database), within=30, what="the health check says ready")
 
@@ -121,7 +120,7 @@ async def test_it_finishes_what_it_does_when_it_is_asked_to_stop(
     user_actions.go_on()
 
     assert await service.ended(within=GRACE_SECONDS) == 0
-    task = await _task(store, task_id)
+    task = await found(store, task_id)
     assert (task.status, task.result, task.attempts) == (TaskStatus.COMPLETED, {"attempt": 1}, 1)
     assert service.reports(events.STOPPED)
     assert service.outbursts == []
@@ -138,7 +137,7 @@ async def test_a_task_whose_worker_is_killed_is_completed_by_another(
     """Its message comes again and challenges the lease, which is an hour long; the result is recorded once."""
     settings = {"ACTIONS": MODULE, "LEASE_SECONDS": 3600}
     first = _start(start_service, database, clean_rabbitmq.url, **settings)
-    task_id = await _submit(store, "wait")
+    task_id = await submitted(store, "wait")
     await eventually(lambda: user_actions.began(task_id), within=30, what="the first handler")
     second = _start(start_service, database, clean_rabbitmq.url, **settings)
     await second.reported(events.STARTED)
@@ -148,7 +147,7 @@ async def test_a_task_whose_worker_is_killed_is_completed_by_another(
     user_actions.go_on()
     await second.reported(events.TASK_COMPLETED)
 
-    task = await _task(store, task_id)
+    task = await found(store, task_id)
     # The first attempt may have been lost by a neighbour's doing, and does not count.
     assert (task.status, task.result, task.attempts) == (TaskStatus.COMPLETED, {"attempt": 2}, 1)
     assert len(second.reports(events.TASK_COMPLETED)) == 1
@@ -173,20 +172,7 @@ async def test_what_nobody_can_read_is_kept_with_the_reason_and_is_in_nobodys_wa
         dead = [await queue.get() for _ in unreadable]
     assert sorted(message.body for message in dead) == sorted(unreadable)
     assert all("JSON" in str(message.headers[REASON_HEADER]) for message in dead)
-    assert (await _task(store, "behind")).status == TaskStatus.COMPLETED
-
-
-async def _submit(store: TaskStore, action: str) -> str:
-    now = system_clock()
-    payload = TaskRequest(action=action).payload(created_at=now // 1000)
-    await store.add(payload, due_at=now)
-    return payload.id
-
-
-async def _task(store: TaskStore, task_id: str) -> Task:
-    task = await store.find(task_id)
-    assert task is not None
-    return task
+    assert (await found(store, "behind")).status == TaskStatus.COMPLETED
 
 
 async def _is_ready(start_service: StartService, database: Path) -> bool:
