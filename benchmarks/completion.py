@@ -24,7 +24,8 @@ class Layout:
 
 
 OURS: Final = Layout(
-    finished_of="SELECT id FROM tasks WHERE status = 'completed' AND id IN (SELECT value FROM json_each(?))",
+    # The plus keeps SQLite from walking every completed row in search of these: sqlite.org/optoverview.html.
+    finished_of="SELECT id FROM tasks WHERE +status = 'completed' AND id IN (SELECT value FROM json_each(?))",
     # Rows are never deleted, and the unfinished ones are few: cheaper than counting a million finished ones.
     finished="SELECT (SELECT coalesce(max(rowid), 0) FROM tasks)"
     " - (SELECT count(*) FROM tasks WHERE status IN ('pending', 'queued', 'running'))",
