@@ -49,7 +49,7 @@ audit: .venv/ready ## Ask the API at URL whether every task is where it must be;
 	@.venv/bin/python -m taskqueue_api.audit_check $(or $(URL),http://127.0.0.1:8080) $(ARGS)
 
 # Peers have an environment of their own; embedded mode runs from the one of `make run`. Docker brings RabbitMQ.
-BENCH := .venv/bin/python -m benchmarks --embedded .venv-run/bin/python --peers .venv-bench/bin/python
+BENCH := .venv/bin/python -m benchmarks --ours .venv-run/bin/python --embedded .venv-run/bin/python --peers .venv-bench/bin/python
 
 bench: .venv/ready .venv-run/ready .venv-bench/ready ## Measure ours and its peers, and write docs/benchmarks.md
 	$(BENCH) --report docs/benchmarks.md $(ARGS)

@@ -9,6 +9,7 @@ Sources: w3.org/TR/fetch-metadata, fetch.spec.whatwg.org (Origin), RFC 6761, sec
 """
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -63,6 +64,7 @@ def _name(host_and_port: str) -> str | None:
     return (found["address"] or found["name"] or "").lower().rstrip(".") if found else None
 
 
+@lru_cache(maxsize=256)
 def _leads_nowhere_else(name: str) -> bool:
     """An address, or a name that is not of the public ones: those have a dot."""
     return _is_address(name) or "." not in name or name.endswith(_NEVER_PUBLIC)
