@@ -95,6 +95,20 @@ async def test_what_arrives_during_a_commit_shares_the_next(store: TaskStore) ->
     assert len(commits) <= 50
 
 
+async def test_who_comes_a_few_turns_later_shares_the_commit(store: TaskStore) -> None:
+    """As do a worker's ends, some turns of the event loop after its claims: no commit is for the first alone."""
+
+    async def caller(name: int) -> None:
+        for _ in range(name * (writer.QUIET_TURNS - 1)):
+            await asyncio.sleep(0)
+        await pending(store, str(name))
+
+    with _commits(store) as commits:
+        await asyncio.gather(*(caller(name) for name in range(10)))
+
+    assert len(commits) == 1
+
+
 async def test_a_commit_is_of_bounded_size(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many wait, the lock is let go of between groups, and nobody is forgotten."""
     monkeypatch.setattr(writer, "MAX_REQUESTS_PER_COMMIT", 10)
