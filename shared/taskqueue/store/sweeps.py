@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Result, Row, func, select, update
+from sqlalchemy import BigInteger, Connection, Result, Row, bindparam, func, select, update
 
 from taskqueue import events
 from taskqueue.errors import RowDamaged
@@ -66,6 +66,17 @@ def take_due(connection: Connection, items: Sequence[Due]) -> Sequence[Taken]:
     return [Taken(failed=_end_lost(connection, item), ready=_take(connection, item)) for item in items]
 
 
+_now: Final = bindparam("now", type_=BigInteger)
+
+_FIND_LOST = (
+    select(
+        *(tasks.c.id, tasks.c.attempt, tasks.c.forgiven, tasks.c.lost, tasks.c.alone, tasks.c.max_attempts),
+        *(tasks.c.started_at, tasks.c.worker, tasks.c.cancel_requested_at),
+    )
+    # Few run; by `due_at`, a backlog that the broker does not take would be walked through with the lock held.
+    .where(tasks.c.status == TaskStatus.RUNNING, tasks.c.due_at + 0 <= _now)
+    .limit(LOST_AT_ONCE)
+)
 _ended = Batch("id", "attempt", "status", "error", "due_at", "ended_at", "processed_at", "forgiven", "entry")
 _END_LOST = (
     update(tasks)
@@ -86,18 +97,10 @@ _END_LOST = (
 
 def _end_lost(connection: Connection, item: Due) -> list[str]:
     """Ends the attempts whose lease ran out; answers the tasks that failed by it."""
-    query = (
-        select(
-            *(tasks.c.id, tasks.c.attempt, tasks.c.forgiven, tasks.c.lost, tasks.c.alone, tasks.c.max_attempts),
-            *(tasks.c.started_at, tasks.c.worker, tasks.c.cancel_requested_at),
-        )
-        # Few run; by `due_at`, a backlog that the broker does not take would be walked through with the lock held.
-        .where(tasks.c.status == TaskStatus.RUNNING, tasks.c.due_at + 0 <= item.now)
-        .limit(LOST_AT_ONCE)
-    )
+    query = _FIND_LOST
     if item.silent is not None:
         query = query.where(tasks.c.id.in_(sorted(item.silent)[:LOST_AT_ONCE]))
-    found: Result[Any] = connection.execute(query)
+    found: Result[Any] = connection.execute(query, {"now": item.now})
     lost = [(row, _after_loss(row, item.max_attempts)) for row in found]
     if lost:
         connection.execute(_END_LOST, Batch.of(_lost_row(row, status, item.now) for row, status in lost))
@@ -136,23 +139,25 @@ def _lost_row(row: Row[Any], status: TaskStatus, now: int) -> tuple[object, ...]
     )
 
 
-def _take(connection: Connection, item: Due) -> list[Ready]:
-    due = (
-        select(
-            tasks.c.id,
-            tasks.c.payload,
-            tasks.c.attempt,
-            tasks.c.priority,
-            (tasks.c.lost >= LOSSES_IN_COMPANY).label("alone"),
-            (func.coalesce(tasks.c.expires_at, item.now + 1) <= item.now).label("expired"),
-        )
-        .where(tasks.c.due_at <= item.now, status_of_row == TaskStatus.PENDING)
-        .order_by(tasks.c.due_at)
-        .limit(item.limit)
-        .with_for_update(skip_locked=True)
-        .execution_options(yield_per=_ROWS_AT_ONCE)
+_FIND_DUE = (
+    select(
+        tasks.c.id,
+        tasks.c.payload,
+        tasks.c.attempt,
+        tasks.c.priority,
+        (tasks.c.lost >= LOSSES_IN_COMPANY).label("alone"),
+        (func.coalesce(tasks.c.expires_at, _now + 1) <= _now).label("expired"),
     )
-    with connection.execute(due) as rows:
+    .where(tasks.c.due_at <= _now, status_of_row == TaskStatus.PENDING)
+    .order_by(tasks.c.due_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .execution_options(yield_per=_ROWS_AT_ONCE)
+)
+
+
+def _take(connection: Connection, item: Due) -> list[Ready]:
+    with connection.execute(_FIND_DUE, {"now": item.now, "limit": item.limit}) as rows:
         found = _as_many_as_fit(rows)
     expired = [row.id for row in found if row.expired]
     if expired:
