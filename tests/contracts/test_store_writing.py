@@ -104,9 +104,25 @@ async def test_who_comes_a_few_turns_later_shares_the_commit(store: TaskStore) -
         await pending(store, str(name))
 
     with _commits(store) as commits:
-        await asyncio.gather(*(caller(name) for name in range(10)))
+        await asyncio.gather(*(caller(name) for name in range(5)))
 
     assert len(commits) == 1
+
+
+async def test_a_stream_that_never_falls_quiet_holds_up_nobody(store: TaskStore) -> None:
+    """The first ones' commit begins though somebody comes at every turn."""
+    waiting = store._writer._waiting
+    most = 2 * writer.MOST_TURNS
+    came = []
+
+    for number in range(most):
+        came.append(asyncio.create_task(pending(store, str(number))))
+        await asyncio.sleep(0)
+        if len(waiting) < number // 2:  # a group has been taken
+            break
+
+    await asyncio.gather(*came)
+    assert len(came) < most
 
 
 async def test_a_commit_is_of_bounded_size(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,9 @@ Whoever has just been answered asks for the next thing within a few turns (a wor
 client that has its 202 posts again), and then shares the commit instead of waiting for the one after it.
 """
 
+MOST_TURNS: Final = 30
+"""So many turns, and a group is complete in any case: a stream that never falls quiet must not hold up its first."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 BatchedWrite = Callable[[Connection, Sequence[Item]], Sequence[Result]]
@@ -96,10 +99,12 @@ class GroupCommitWriter:
     async def _let_more_arrive(self) -> None:
         """Waits for no time, only for what the event loop has to do anyway."""
         quiet = 0
-        while quiet < QUIET_TURNS and len(self._waiting) < MAX_REQUESTS_PER_COMMIT:
+        for _ in range(MOST_TURNS):
             before = len(self._waiting)
             await asyncio.sleep(0)
             quiet = quiet + 1 if len(self._waiting) == before else 0
+            if quiet == QUIET_TURNS:
+                break
 
     def _answers(self, group: Sequence[_Request]) -> Sequence[Any]:
         """For each request its results, or the StoreError that it met. Runs in the thread."""
