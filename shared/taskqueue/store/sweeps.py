@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Result, Row, bindparam, func, select, update
+from sqlalchemy import BigInteger, Connection, Integer, Result, Row, bindparam, func, select, update
 
 from taskqueue import events
 from taskqueue.errors import RowDamaged
@@ -150,7 +150,7 @@ _FIND_DUE = (
     )
     .where(tasks.c.due_at <= _now, status_of_row == TaskStatus.PENDING)
     .order_by(tasks.c.due_at)
-    .limit(bindparam("limit"))
+    .limit(bindparam("limit", type_=Integer))
     .with_for_update(skip_locked=True)
     .execution_options(yield_per=_ROWS_AT_ONCE)
 )

@@ -1,4 +1,4 @@
-"""Group commit: one writer per process, whose every transaction carries all that arrived during the last one.
+"""Group commit: one writer per process, whose every transaction carries all that arrived during the last one or soon after.
 
     callers   ──item──▶ ┌─ waiting ─┐      ┌────────── one transaction ──────────┐
     callers   ──item──▶ │ i  i  i  i│ ───▶ │ BEGIN IMMEDIATE · batches · COMMIT  │ ───▶ each caller its own result
@@ -32,7 +32,7 @@ client that has its 202 posts again), and then shares the commit instead of wait
 """
 
 MOST_TURNS: Final = 30
-"""So many turns, and a group is complete in any case: a stream that never falls quiet must not hold up its first."""
+"""So many turns, and a group is complete in any case: a stream that never falls quiet must not starve its first."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -97,7 +97,7 @@ class GroupCommitWriter:
                 _tell(request, answer)
 
     async def _let_more_arrive(self) -> None:
-        """Waits for no time, only for what the event loop has to do anyway."""
+        """Waits for what the event loop has to do anyway, and no longer."""
         quiet = 0
         for _ in range(MOST_TURNS):
             before = len(self._waiting)
