@@ -1,4 +1,4 @@
-"""Group commit: one writer per process, whose every transaction carries all that arrived during the last one or soon after.
+"""Group commit: one writer per process, whose every transaction carries all that arrived until it began.
 
     callers   ──item──▶ ┌─ waiting ─┐      ┌────────── one transaction ──────────┐
     callers   ──item──▶ │ i  i  i  i│ ───▶ │ BEGIN IMMEDIATE · batches · COMMIT  │ ───▶ each caller its own result
