@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-FAILED_ONE_IN: Final = 50
+ENDS: Final = ("failed", "cancelled", *["completed"] * 8)
+"""Enough of each in a thousand rows for a page of a hundred."""
+
 _COLUMNS: Final = "id, payload, status, result, created_at, processed_at, accepted_at, attempt, queued_at"
 _INSERT: Final = f"INSERT INTO tasks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - all constants
 
 
 def preload_finished(database: Path, count: int) -> float:
-    """So many final rows, one in 50 of them `failed`; answers the file's bytes for each."""
+    """So many final rows, one in ten of them `failed` and one `cancelled`; answers the file's bytes for each."""
     _insert(database, (_finished(number) for number in range(count)))
     return database.stat().st_size / count
 
@@ -36,7 +38,7 @@ def _insert(database: Path, rows: Iterator[tuple[Any, ...]]) -> None:
 
 def _finished(number: int) -> tuple[Any, ...]:
     task_id, payload, now = _new()
-    status = "failed" if number % FAILED_ONE_IN == 0 else "completed"
+    status = ENDS[number % len(ENDS)]
     return task_id, payload, status, '{"output":"TO BE OR NOT TO BE"}', now, now, now * 10**6 - 10**12 + number, 1, None
 
 

@@ -1,7 +1,11 @@
 """Whether a store that has grown is slower: the same with few finished tasks in it, and with many."""
 
+import json
+import sqlite3
 import time
-from collections.abc import Sequence
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -34,15 +38,23 @@ def _with_rows(contender: Contender, broker: RabbitMQ, work: Path, sizes: tuple[
         run.posted = rows
         figures["api_ready_s"] = run.start_api()
         time.sleep(SETTLE_SECONDS)
-        figures |= _reads(run, plan, list(PAGES))
+        figures |= _reads(run, plan, PAGES | {"last": _last_page(run.place.database)})
         return figures | post(run, plan) | drain(run, plan)
 
 
-def _reads(run: Stage, plan: Plan, pages: Sequence[str]) -> Figures:
+def _last_page(database: Path) -> str:
+    """The path of the page with the hundred oldest tasks, as whoever follows every `Link` comes to it."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        query = "SELECT accepted_at, id FROM tasks ORDER BY accepted_at, id LIMIT 1 OFFSET 100"
+        before_it = connection.execute(query).fetchone()
+    return f"/tasks?cursor={urlsafe_b64encode(json.dumps(before_it).encode()).decode()}"
+
+
+def _reads(run: Stage, plan: Plan, pages: Mapping[str, str]) -> Figures:
     """The p99 of each page (ms), asked for over one connection."""
     figures: Figures = {}
-    for page in pages:
-        order = {"mode": "get", "path": PAGES[page], "connections": 1, "requests": plan.reads}
+    for page, path in pages.items():
+        order = {"mode": "get", "path": path, "connections": 1, "requests": plan.reads}
         seen = load(ports=[run.place.port], seconds=READ_SECONDS, **order)
         figures |= {f"get_{page}_p50_ms": seen["p50_ms"], f"get_{page}_p99_ms": seen["p99_ms"]}
     return figures
