@@ -80,7 +80,12 @@ class Completion:
 
     @cached_property
     def _connection(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=10, isolation_level=None)
+        return read_only(self._database)
+
+
+def read_only(database: Path) -> sqlite3.Connection:
+    """A connection that cannot disturb the contender whose file it is."""
+    return sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10, isolation_level=None)
 
 
 def make_results_file(database: Path) -> None:

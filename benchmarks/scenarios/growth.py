@@ -1,7 +1,6 @@
 """Whether a store that has grown is slower: the same with few finished tasks in it, and with many."""
 
 import json
-import sqlite3
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.broker import RabbitMQ
+from benchmarks.completion import read_only
 from benchmarks.contenders.contender import Contender
 from benchmarks.load.order import load
 from benchmarks.plan import Plan
@@ -44,7 +44,7 @@ def _with_rows(contender: Contender, broker: RabbitMQ, work: Path, sizes: tuple[
 
 def _last_page(database: Path) -> str:
     """The path of the page with the hundred oldest tasks, as whoever follows every `Link` comes to it."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+    with closing(read_only(database)) as connection:
         query = "SELECT accepted_at, id FROM tasks ORDER BY accepted_at, id LIMIT 1 OFFSET 100"
         before_it = connection.execute(query).fetchone()
     return f"/tasks?cursor={urlsafe_b64encode(json.dumps(before_it).encode()).decode()}"
