@@ -16,10 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from taskqueue.errors import QueryFailed
 from taskqueue.schema import FINAL, TaskStatus
 from taskqueue.store.claims import Claimed, NotClaimed
+from taskqueue.store.losses import LOSSES_IN_COMPANY
 from taskqueue.store.orders import Cancelled, Deleted, Order, Refused
 from taskqueue.store.queueing import Dispatched
 from taskqueue.store.settling import Settlement
-from taskqueue.store.sweeps import LOSSES_IN_COMPANY, Ready
+from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore, open_store
 from taskqueue.store.under_way import Lease
 from tests.support.builders import a_payload

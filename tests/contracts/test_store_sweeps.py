@@ -10,9 +10,10 @@ from taskqueue.schema import TaskStatus
 from taskqueue.store import sweeps
 from taskqueue.store.claims import Claimed
 from taskqueue.store.doors import sweeping
+from taskqueue.store.losses import LOSSES_IN_COMPANY, WORKER_LOST
 from taskqueue.store.queueing import Dispatched
 from taskqueue.store.settling import Settlement
-from taskqueue.store.sweeps import LOSSES_IN_COMPANY, WORKER_LOST, Ready
+from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore
 from tests.support.builders import a_payload
 from tests.support.frozen_clock import START, FrozenClock

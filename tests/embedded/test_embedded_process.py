@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from taskqueue import events
-from taskqueue.store.sweeps import LOSSES_IN_COMPANY
+from taskqueue.store.losses import LOSSES_IN_COMPANY
 from tests.conftest import StartService
 from tests.support.database import change, rows
 from tests.support.eventually import eventually

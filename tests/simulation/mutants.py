@@ -13,7 +13,7 @@ from taskqueue.broker.contract import Delivery
 from taskqueue.dispatch import Dispatcher
 from taskqueue.errors import StoreError
 from taskqueue.schema import TaskMessage, TaskOptions, TaskPayload, TaskStatus
-from taskqueue.store import claims, orders, settling, sweeps
+from taskqueue.store import claims, losses, orders, settling, sweeps
 from taskqueue.store.claims import Claim
 from taskqueue.store.doors.adding import Adding
 from taskqueue.store.guards import may_become
@@ -83,7 +83,7 @@ def _take_and_leave_due(connection: Connection, item: Due) -> list[Ready]:
     return taken
 
 
-def _end_none(_: Connection, __: Due) -> list[str]:
+def _end_none(_: Connection, *_of_the_sweep: object) -> Sequence[str]:
     return []
 
 
@@ -120,9 +120,9 @@ MUTANTS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
     "a message is acknowledged before the outcome is on disk": _mutant(Execution, "run", _ack_then_perform),
     "a claim begins an attempt from any status": _mutant(claims, "_BEGIN_ATTEMPTS", _begin_from_any_status()),
     "a sweep leaves due what it takes": _mutant(sweeps, "_take", _take_and_leave_due),
-    "no sweep ends what lost its worker": _mutant(sweeps, "_end_lost", _end_none),
+    "no sweep ends what lost its worker": _mutant(sweeps, "end_lost", _end_none),
     "nobody looks for lost messages": _mutant(sweeps, "requeue_lost", _find_none_lost),
-    "what lost its worker is always tried again": _mutant(sweeps, "_after_loss", _always_again),
+    "what lost its worker is always tried again": _mutant(losses, "_after_loss", _always_again),
     "a deletion takes what has not ended": _mutant(orders, "FINAL", frozenset(TaskStatus)),
     "a message brings back what was deleted": _mutant(claims, "_explain", _explain_as_of_another_producer),
     "a task is accepted before it is on disk": _mutant(Adding, "add", _add_later),

@@ -14,8 +14,9 @@ from taskqueue.dispatch import Dispatcher
 from taskqueue.errors import StoreUnavailable
 from taskqueue.schedule import ScheduleRequest
 from taskqueue.schema import HIGH, NORMAL, PRIORITIES, TaskMessage
+from taskqueue.store.losses import WORKER_LOST
 from taskqueue.store.schedules import TICKS_AT_ONCE, Kept
-from taskqueue.store.sweeps import WORKER_LOST, Ready
+from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore
 from taskqueue.sweep import DeliveryLog, Sweep
 from tests.support.builders import a_message

@@ -14,7 +14,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func,
 from taskqueue.schema import FINAL, TaskPayload, TaskStatus, sources_of
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
-from taskqueue.store.sweeps import LOSSES_IN_COMPANY, Ready
+from taskqueue.store.losses import LOSSES_IN_COMPANY
+from taskqueue.store.sweeps import Ready
 from taskqueue.store.tables import status_of_row, task_tags, tasks
 from taskqueue.store.tallies import REMOVED, count
 

@@ -9,22 +9,14 @@ from sqlalchemy import BigInteger, Connection, Integer, Result, Row, bindparam, 
 from taskqueue import events
 from taskqueue.errors import RowDamaged
 from taskqueue.schema import NORMAL, TaskMessage, TaskPayload, TaskStatus
-from taskqueue.store.batch import Batch
-from taskqueue.store.changes import Change, note
 from taskqueue.store.expiring import expire
 from taskqueue.store.faults import reading
-from taskqueue.store.guards import is_running_as
-from taskqueue.store.history import AttemptOutcome, appended, entry
+from taskqueue.store.losses import LOSSES_IN_COMPANY, end_lost
 from taskqueue.store.tables import status_of_row, tasks
 
-WORKER_LOST: Final = "the worker was lost in the last attempt allowed"
 MAX_CHARACTERS: Final = 4_000_000
 """Of payloads taken at once: each is many times as large in memory, and a process may have little of it."""
 
-LOSSES_IN_COMPANY: Final = 2
-"""After so many losses a task runs alone: if it loses that worker too, nobody else can have been the cause."""
-
-LOST_AT_ONCE: Final = 500
 _ROWS_AT_ONCE: Final = 10
 
 
@@ -63,81 +55,13 @@ class Taken:
 
 def take_due(connection: Connection, items: Sequence[Due]) -> Sequence[Taken]:
     """Takes due tasks, each by one sweep alone. Running ones have lost their worker, and that attempt is over."""
-    return [Taken(failed=_end_lost(connection, item), ready=_take(connection, item)) for item in items]
+    return [
+        Taken(failed=end_lost(connection, item.now, item.max_attempts, item.silent), ready=_take(connection, item))
+        for item in items
+    ]
 
 
 _now: Final = bindparam("now", type_=BigInteger)
-
-_FIND_LOST = (
-    select(
-        *(tasks.c.id, tasks.c.attempt, tasks.c.forgiven, tasks.c.lost, tasks.c.alone, tasks.c.max_attempts),
-        *(tasks.c.started_at, tasks.c.worker, tasks.c.cancel_requested_at),
-    )
-    # Few run; by `due_at`, a backlog that the broker does not take would be walked through with the lock held.
-    .where(tasks.c.status == TaskStatus.RUNNING, tasks.c.due_at + 0 <= _now)
-    .limit(LOST_AT_ONCE)
-)
-_ended = Batch("id", "attempt", "status", "error", "due_at", "ended_at", "processed_at", "forgiven", "entry")
-_END_LOST = (
-    update(tasks)
-    .where(is_running_as(_ended))
-    .values(
-        status=_ended["status"],
-        error=func.coalesce(_ended["error"], tasks.c.error),
-        due_at=_ended["due_at"],
-        ended_at=_ended["ended_at"],
-        processed_at=_ended["processed_at"],
-        forgiven=tasks.c.forgiven + _ended["forgiven"],
-        lost=tasks.c.lost + 1,
-        history=appended(_ended["entry"]),
-        cancel_requested_at=None,
-    )
-)
-
-
-def _end_lost(connection: Connection, item: Due) -> list[str]:
-    """Ends the attempts whose lease ran out; answers the tasks that failed by it."""
-    query = _FIND_LOST
-    if item.silent is not None:
-        query = query.where(tasks.c.id.in_(sorted(item.silent)[:LOST_AT_ONCE]))
-    found: Result[Any] = connection.execute(query, {"now": item.now})
-    lost = [(row, _after_loss(row, item.max_attempts)) for row in found]
-    if lost:
-        connection.execute(_END_LOST, Batch.of(_lost_row(row, status, item.now) for row, status in lost))
-        note(connection, (Change(row.id, status, row.attempt, item.now) for row, status in lost))
-    return [row.id for row, status in lost if status is TaskStatus.FAILED]
-
-
-def _after_loss(row: Row[Any], max_attempts: int) -> TaskStatus:
-    """What becomes of a task that lost its worker."""
-    if row.cancel_requested_at is not None:
-        return TaskStatus.CANCELLED
-    counted = row.attempt - row.forgiven - _is_forgiven(row)
-    spent = counted >= (row.max_attempts or max_attempts)
-    return TaskStatus.FAILED if spent else TaskStatus.PENDING
-
-
-def _is_forgiven(row: Row[Any]) -> bool:
-    """Whether a neighbour may have brought the worker down. Lost often enough, a task must show it by running alone."""
-    return not row.alone and row.lost < LOSSES_IN_COMPANY
-
-
-def _lost_row(row: Row[Any], status: TaskStatus, now: int) -> tuple[object, ...]:
-    waits = status is TaskStatus.PENDING
-    record = entry(
-        row.attempt,
-        started_at=row.started_at,
-        ended_at=now,
-        worker=row.worker,
-        outcome=AttemptOutcome.LOST,
-        error=None,
-    )
-    return (
-        *(row.id, row.attempt, status, WORKER_LOST if status is TaskStatus.FAILED else None),
-        *(now if waits else None, None if waits else now, None if waits else now // 1000),
-        *(int(_is_forgiven(row)), record),
-    )
-
 
 _FIND_DUE = (
     select(
