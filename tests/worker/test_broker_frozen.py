@@ -9,6 +9,7 @@ from tests.conftest import StartService
 from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.http import http_client
+from tests.support.processes import Service
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.user_actions import MODULE, UserActions
 
@@ -52,8 +53,14 @@ async def test_a_stop_does_not_wait_for_a_broker_that_stands_still(
     again = start_service("taskqueue_worker", ACTIONS=MODULE, **where)
     await eventually(lambda: _count(database, "completed") == len(posted), within=MINUTE, what="the end of all tasks")
     assert sorted(posted) == sorted(task_id for (task_id,) in rows(database, "SELECT id FROM tasks"))
-    done = [entry["task_id"] for service in (worker, again) for entry in service.reports(events.TASK_COMPLETED)]
-    assert sorted(done) == sorted(posted)
+    # A worker reports an end after it has recorded it.
+    await eventually(lambda: len(_done(worker, again)) >= len(posted), within=MINUTE, what="the report of all ends")
+    assert sorted(_done(worker, again)) == sorted(posted)
+
+
+def _done(*workers: Service) -> list[str]:
+    """The tasks whose completion they have reported, so far."""
+    return [entry["task_id"] for worker in workers for entry in worker.reports(events.TASK_COMPLETED)]
 
 
 def _count(database: Path, status: str) -> int:

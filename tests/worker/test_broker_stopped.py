@@ -51,6 +51,9 @@ async def test_tasks_are_done_while_rabbitmq_is_stopped_and_none_twice(
         ("completed", number) for number in (*range(AT_ONCE),) * 3
     ]
     assert rows(database, "SELECT DISTINCT attempt FROM tasks") == [(1,)]
+    await eventually(
+        lambda: len(worker.reports(events.TASK_COMPLETED)) >= 3 * AT_ONCE, within=MINUTE, what="their ends"
+    )
     assert len(worker.reports(events.TASK_COMPLETED)) == 3 * AT_ONCE
     assert len(worker.reports(events.WITHOUT_BROKER)) == 1
     assert worker.outbursts == []
