@@ -1,6 +1,7 @@
 """A process from start to stop: signals, exit codes, the event loop. For a `__main__` to call."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -37,7 +38,16 @@ def run_service(
     configure_logging(loaded.log_level, loaded.log_format)
     warn_of_unknown(os.environ)
     arm_failpoints(loaded.failpoints)
+    keep_what_is_loaded()
     return run(lambda stop: main(loaded, stop))
+
+
+def keep_what_is_loaded() -> None:
+    """Spares the garbage collector what has been imported, which stays as long as the process does.
+
+    To look through all of it, about twice a second under load, stopped the process for 40 to 70 ms each time.
+    """
+    gc.freeze()
 
 
 def arm_failpoints(text: str) -> None:

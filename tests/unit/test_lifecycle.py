@@ -33,6 +33,30 @@ sys.exit(run(main))
 """
 
 
+FROZEN = """
+import gc, sys
+from taskqueue.lifecycle import run_service
+from taskqueue.settings import LogSettings
+
+loaded = [len(gc.get_objects())]
+
+async def main(settings, stop):
+    loaded.append(len(gc.get_objects()))
+
+sys.exit(run_service(LogSettings, main) or print(*loaded))
+"""
+
+
+def test_the_garbage_collector_does_not_look_at_what_is_loaded() -> None:
+    """A look through everything, again and again, would stop the whole process for tens of milliseconds."""
+    ended = subprocess.run(
+        [sys.executable, "-c", FROZEN], capture_output=True, text=True, timeout=SECONDS_TO_END, check=True
+    )
+    before, meanwhile = map(int, ended.stdout.split())
+    assert before > 10_000
+    assert meanwhile < before / 10
+
+
 def test_a_main_that_returns_ends_well() -> None:
     """The exit code is 0."""
 
