@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -139,23 +140,48 @@ async def test_a_worker_that_is_faster_than_the_note_keeps_its_task(
     assert row(database, "a")["status"] == "running"
 
 
+async def test_one_note_serves_for_all_that_is_confirmed_meanwhile(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after a worker that is free: it would stand in its way at the write lock, and change nothing later."""
+    monkeypatch.setattr(dispatch, "NOTE_AFTER_SECONDS", 0.3)
+    notes: list[list[str]] = []
+    mark_queued = store.mark_queued
+
+    async def mark_and_tell(dispatched: Sequence[Dispatched]) -> None:
+        notes.append([each.id for each in dispatched])
+        await mark_queued(dispatched)
+
+    monkeypatch.setattr(store, "mark_queued", mark_and_tell)
+    async with _at_work(memory_broker, store, clock) as dispatcher:
+        for ready, task_id in enumerate(("a", "b"), 1):
+            dispatcher.hand_over(Ready(await pending(store, task_id), attempt=0))
+            await eventually(partial(_ready, memory_broker, ready))
+        await claim(store, a_payload("a"))
+        await _eventually(database, "b", "queued")
+
+    assert notes == [["a", "b"]]
+    assert row(database, "a")["status"] == "running"
+
+
 async def test_a_note_that_cannot_be_written_stops_nothing(
     store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The task has been published, stays pending, and costs a second message at most."""
     payload, next_one = await pending(store), await pending(store, "next")
     mark_queued = store.mark_queued
-    failures = iter([StoreUnavailable()])
+    failed = asyncio.Event()
 
     async def fail_at_first(dispatched: Sequence[Dispatched]) -> None:
-        for failure in failures:
-            raise failure
+        if not failed.is_set():
+            failed.set()
+            raise StoreUnavailable
         await mark_queued(dispatched)
 
     monkeypatch.setattr(store, "mark_queued", fail_at_first)
     async with _at_work(memory_broker, store, clock) as dispatcher:
         dispatcher.hand_over(Ready(payload, attempt=0))
-        await eventually(lambda: _ready(memory_broker, 1))
+        await eventually(failed.is_set)
         dispatcher.hand_over(Ready(next_one, attempt=0))
         await _eventually(database, "next", "queued")
 

@@ -97,6 +97,7 @@ class Workshop:
         payload = await self.record(action, data)
         dispatcher = Dispatcher(self.broker, self.store, system_clock)
         await dispatcher._publish([Ready(payload, attempt=0)])
+        await dispatcher._note_confirmed()
         return payload.id
 
     async def record(self, action: str, data: Mapping[str, Any] | None = None) -> TaskPayload:

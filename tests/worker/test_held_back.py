@@ -98,6 +98,7 @@ class _Flood:
         options = TaskOptions(priority=priority, tags=(str(priority),))
         await asyncio.gather(*(self._workshop.store.add(payload, due_at, options) for payload in payloads))
         await self._dispatcher._publish([Ready(payload, attempt=0, priority=priority) for payload in payloads])
+        await self._dispatcher._note_confirmed()
         return payloads
 
     def done(self, priority: int) -> int:
