@@ -106,7 +106,7 @@ async def test_every_statement_finds_its_rows_by_the_right_index(
     with _statements(store) as statements:
         await use(store)
 
-    plans = {statement: _plan(database, statement, values) for statement, values in statements}
+    plans = {statement: _plan(database, statement) for statement in statements}
     assert plans
     for statement, plan in plans.items():
         assert not [step for step in plan if _walks(step)], (statement, plan)
@@ -122,9 +122,7 @@ async def test_lost_leases_are_found_among_what_runs(store: TaskStore, database:
     with _statements(store) as statements:
         await store.take_due(LEASE, max_attempts=5, limit=0)
 
-    (plan,) = [
-        _plan(database, statement, values) for statement, values in statements if "cancel_requested_at " in statement
-    ]
+    (plan,) = [_plan(database, statement) for statement in statements if "cancel_requested_at " in statement]
     assert BY_STATUS in plan[0]
 
 
@@ -156,7 +154,7 @@ async def test_every_page_takes_its_candidates_in_order_by_the_best_index(
         with _statements(store) as statements:
             await store.page(replace(wanted, since=since, until=until), after=after)
 
-        plans = [_plan(database, statement, values) for statement, values in statements]
+        plans = [_plan(database, statement) for statement in statements]
         assert not [step for plan in plans for step in plan if _walks(step)], plans
         steps = [step for step in plans[0] if "USING" in step]
         assert [index in step for index, step in zip(indexes, steps, strict=False)] == [True] * len(indexes), plans[0]
@@ -179,24 +177,27 @@ async def _fill(store: TaskStore) -> None:
 
 
 @contextmanager
-def _statements(store: TaskStore) -> Iterator[list[tuple[str, Any]]]:
-    """Every statement that the store runs during the block, with its values."""
-    seen: list[tuple[str, Any]] = []
+def _statements(store: TaskStore) -> Iterator[list[str]]:
+    """Every statement that SQLite runs for the store during the block, its values written out."""
+    seen: list[str] = []
 
-    def note(*happening: Any) -> None:
-        _, _, statement, values, *_ = happening
+    def note(statement: str) -> None:
         if statement.startswith(("SELECT", "UPDATE", "DELETE")):
-            seen.append((statement, values))
+            seen.append(statement)
 
-    engines = [store._writer._engine, store._readers.sync_engine]
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
+    def trace_reader(connection: Any, *_: object) -> None:
+        connection.driver_connection._conn.set_trace_callback(note)
+
+    readers = store._readers.sync_engine.pool
+    writer: Any = store._writer._engine.raw_connection().driver_connection
+    event.listen(readers, "checkout", trace_reader)
+    writer.set_trace_callback(note)
     try:
         yield seen
     finally:
-        for engine in engines:
-            event.remove(engine, "before_cursor_execute", note)
+        writer.set_trace_callback(None)
+        event.remove(readers, "checkout", trace_reader)
 
 
-def _plan(database: Path, statement: str, values: Any) -> list[str]:
-    return [str(json.dumps(step)) for *_, step in rows(database, f"EXPLAIN QUERY PLAN {statement}", *values)]
+def _plan(database: Path, statement: str) -> list[str]:
+    return [str(json.dumps(step)) for *_, step in rows(database, f"EXPLAIN QUERY PLAN {statement}")]

@@ -147,10 +147,27 @@ class SimulatedStore(TaskStore):
 
 
 class _Reading:
-    """The part of `AsyncConnection` that the store's reads use; it never waits, so that a read sees one state."""
+    """The part of `AsyncConnection`, and of aiosqlite, that the store's reads use.
+
+    It never waits, so that a read sees one state.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    async def get_raw_connection(self) -> "_Reading":
+        """See `AsyncConnection`."""
+        return self
+
+    @property
+    def driver_connection(self) -> "_Reading":
+        """What speaks as aiosqlite does."""
+        return self
+
+    async def execute_fetchall(self, statement: str, parameters: Mapping[str, Any]) -> Any:
+        """See `aiosqlite.Connection`."""
+        driver: Any = self._connection.connection.driver_connection
+        return driver.execute(statement, parameters).fetchall()
 
     async def execute(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Any:
         """See `AsyncConnection`."""

@@ -19,6 +19,7 @@ from taskqueue.store.doors.adding import Adding
 from taskqueue.store.guards import may_become
 from taskqueue.store.queueing import Dispatched
 from taskqueue.store.settling import Settlement
+from taskqueue.store.statements import BatchWrite
 from taskqueue.store.sweeps import Due, Lost, Ready
 from taskqueue.store.tables import tasks
 from taskqueue_worker.execution import Execution
@@ -96,12 +97,12 @@ def _always_again(*_: Any) -> TaskStatus:
 
 
 def _begin_from_any_status() -> Any:
-    statement = claims._BEGIN_ATTEMPTS
+    statement: Any = claims._BEGIN_ATTEMPTS.statement
     guard = may_become(TaskStatus.RUNNING)
     weak: Any = statement._clone()
     weak._where_criteria = tuple(each for each in statement._where_criteria if not each.compare(guard))
     assert len(weak._where_criteria) == len(statement._where_criteria) - 1
-    return weak
+    return BatchWrite(weak)
 
 
 def _explain_as_of_another_producer(connection: Connection, items: Sequence[Claim], now: int) -> Any:

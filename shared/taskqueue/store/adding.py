@@ -10,6 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_or
 from taskqueue.schema import NO_OPTIONS, TaskOptions, TaskPayload, TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
+from taskqueue.store.statements import BatchWrite
 from taskqueue.store.tables import task_tags, tasks
 from taskqueue.store.tallies import ACCEPTED, count
 
@@ -45,8 +46,8 @@ _NEW = (
 )
 _new = Batch(*_NEW)
 _NEW_ROWS = select(*(_new[column] for column in _NEW)).select_from(_new.table).where(_new.table.c.value.is_not(None))
-_ADD = insert(tasks).from_select(_NEW, _NEW_ROWS)
-_ADD_ONCE = (
+_ADD = BatchWrite(insert(tasks).from_select(_NEW, _NEW_ROWS))
+_ADD_ONCE = BatchWrite(
     insert_or(tasks)
     .from_select(_NEW, _NEW_ROWS)
     .on_conflict_do_nothing(index_elements=[tasks.c.idempotency_key], index_where=tasks.c.idempotency_key.is_not(None))
@@ -54,8 +55,8 @@ _ADD_ONCE = (
 )
 _TAGGED = ("tag", "accepted_at", "task_id")
 _tagged = Batch(*_TAGGED)
-_TAG = insert(task_tags).from_select(
-    _TAGGED, select(*(_tagged[column] for column in _TAGGED)).select_from(_tagged.table)
+_TAG = BatchWrite(
+    insert(task_tags).from_select(_TAGGED, select(*(_tagged[column] for column in _TAGGED)).select_from(_tagged.table))
 )
 
 
@@ -64,20 +65,20 @@ def add(connection: Connection, items: Sequence[NewTask]) -> Sequence[Known | No
     plain = [item for item in items if item.key is None]
     keyed = [item for item in items if item.key is not None]
     if plain:
-        connection.execute(_ADD, Batch.of(map(_new_row, plain)))
+        _ADD.run(connection, map(_new_row, plain))
     known = _add_once(connection, keyed) if keyed else {}
     added = [item for item in items if item.payload.id not in known]
     count(connection, ACCEPTED, len(added))
     tags = [(tag, item.accepted_at, item.payload.id) for item in added for tag in item.options.tags]
     if tags:
-        connection.execute(_TAG, Batch.of(tags))
+        _TAG.run(connection, tags)
     note(connection, (Change(item.payload.id, TaskStatus.PENDING, 0, item.accepted_at // 1000) for item in added))
     return [known.get(item.payload.id) for item in items]
 
 
 def _add_once(connection: Connection, items: Sequence[NewTask]) -> dict[str, Known]:
     """For each item whose key was taken, by the item's id, the task that has it."""
-    added = {row.id for row in connection.execute(_ADD_ONCE, Batch.of(map(_new_row, items)))}
+    added = {row.id for row in _ADD_ONCE.run(connection, map(_new_row, items))}
     taken = {item.key: item for item in items if item.payload.id not in added}
     if not taken:
         return {}

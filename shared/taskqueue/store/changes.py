@@ -8,12 +8,15 @@ from sqlalchemy import Connection, Row, Select, func, insert, select
 
 from taskqueue.schema import TaskStatus
 from taskqueue.store.batch import Batch
+from taskqueue.store.statements import BatchWrite
 from taskqueue.store.tables import changes, tasks
 
 _COLUMNS = ("task_id", "status", "attempt", "at", "detail")
 _changes = Batch(*_COLUMNS)
-_NOTE = insert(changes).from_select(
-    _COLUMNS, select(*(_changes[column] for column in _COLUMNS)).select_from(_changes.table)
+_NOTE = BatchWrite(
+    insert(changes).from_select(
+        _COLUMNS, select(*(_changes[column] for column in _COLUMNS)).select_from(_changes.table)
+    )
 )
 
 
@@ -32,7 +35,7 @@ def note(connection: Connection, items: Iterable[Change]) -> None:
     """Appends changes."""
     rows = [(item.task_id, item.status, item.attempt, item.at, item.detail) for item in items]
     if rows:
-        connection.execute(_NOTE, Batch.of(rows))
+        _NOTE.run(connection, rows)
 
 
 @dataclass(frozen=True)

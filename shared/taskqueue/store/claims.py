@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 
 from taskqueue.schema import TaskPayload, TaskStatus, sources_of
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.expiring import expire
 from taskqueue.store.guards import is_of, may_become
+from taskqueue.store.statements import BatchWrite
 from taskqueue.store.tables import status_of_row, tasks
 from taskqueue.store.tallies import ACCEPTED, count
 
@@ -63,7 +64,7 @@ class NotClaimed(Enum):
 
 
 _claims = Batch("id", "attempt", "worker", "now", "lease_until", "timeout", "max_attempts", "alone")
-_BEGIN_ATTEMPTS = (
+_BEGIN_ATTEMPTS = BatchWrite(
     update(tasks)
     .where(
         is_of(_claims),
@@ -96,7 +97,7 @@ _BEGIN_ATTEMPTS = (
 
 def claim(connection: Connection, items: Sequence[Claim], now: int) -> Sequence[Claimed | NotClaimed]:
     """Begins attempts at `now` (ms). A task that nobody has recorded, from another producer, is recorded here."""
-    rows = connection.execute(_BEGIN_ATTEMPTS, Batch.of(_claim_row(item, now) for item in items))
+    rows = _BEGIN_ATTEMPTS.run(connection, (_claim_row(item, now) for item in items))
     claimed = [_claimed(row) for row in rows]
     begun = {(each.payload.id, each.attempt - 1): each for each in claimed}
     # Two items may be the same message, delivered twice: the first has the attempt.
@@ -115,7 +116,7 @@ def _claim_row(item: Claim, now: int) -> tuple[object, ...]:
     )
 
 
-def _claimed(row: Row[Any]) -> Claimed:
+def _claimed(row: Any) -> Claimed:
     return Claimed(
         TaskPayload.model_validate_json(row.payload),
         row.attempt,

@@ -6,7 +6,7 @@ The transaction holds the write lock, so what one statement sees here cannot cha
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Row, and_, or_
+from sqlalchemy import ColumnElement, and_, or_
 
 from taskqueue.schema import TaskStatus, sources_of
 from taskqueue.store.batch import Batch
@@ -40,7 +40,7 @@ class OfAttempt(Protocol):
         """Its number: the fencing token."""
 
 
-def are_among(rows: Iterable[Row[Any]], items: Iterable[OfAttempt]) -> Sequence[bool]:
+def are_among(rows: Iterable[Any], items: Iterable[OfAttempt]) -> Sequence[bool]:
     """For each item, whether its attempt is one of those that were changed: the rows say which."""
     changed = {(row.id, row.attempt) for row in rows}
     return [(item.id, item.attempt) in changed for item in items]

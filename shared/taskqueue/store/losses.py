@@ -10,6 +10,7 @@ from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.guards import is_running_as
 from taskqueue.store.history import AttemptOutcome, appended, entry
+from taskqueue.store.statements import BatchWrite
 from taskqueue.store.tables import tasks
 
 WORKER_LOST: Final = "the worker was lost in the last attempt allowed"
@@ -29,7 +30,7 @@ _FIND_LOST = (
     .limit(LOST_AT_ONCE)
 )
 _ended = Batch("id", "attempt", "status", "error", "due_at", "ended_at", "processed_at", "forgiven", "entry")
-_END_LOST = (
+_END_LOST = BatchWrite(
     update(tasks)
     .where(is_running_as(_ended))
     .values(
@@ -57,7 +58,7 @@ def end_lost(connection: Connection, now: int, max_attempts: int, silent: frozen
     found: Result[Any] = connection.execute(query, {"now": now})
     lost = [(row, _after_loss(row, max_attempts)) for row in found]
     if lost:
-        connection.execute(_END_LOST, Batch.of(_lost_row(row, status, now) for row, status in lost))
+        _END_LOST.run(connection, (_lost_row(row, status, now) for row, status in lost))
         note(connection, (Change(row.id, status, row.attempt, now) for row, status in lost))
     return [row.id for row, status in lost if status is TaskStatus.FAILED]
 

@@ -3,7 +3,7 @@
 These are the only ways out of a final status: a retry of what failed or was cancelled, and a deletion.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
@@ -15,6 +15,7 @@ from taskqueue.schema import FINAL, TaskPayload, TaskStatus, sources_of
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.losses import LOSSES_IN_COMPANY
+from taskqueue.store.statements import BatchWrite
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tables import status_of_row, task_tags, tasks
 from taskqueue.store.tallies import REMOVED, count
@@ -56,12 +57,12 @@ def _has(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
     return or_(*(status_of_row == status for status in statuses))
 
 
-def _rows(items: Iterable[Order]) -> dict[str, str]:
+def _rows(items: Iterable[Order]) -> Iterator[tuple[object, ...]]:
     # No status is a part of another's name, so that they can stand in one text.
-    return Batch.of((item.id, item.now, item.now // 1000, item.due_at, " ".join(item.among)) for item in items)
+    return ((item.id, item.now, item.now // 1000, item.due_at, " ".join(item.among)) for item in items)
 
 
-_CALL_OFF = (
+_CALL_OFF = BatchWrite(
     update(tasks)
     .where(_IS_ORDERED, _has((TaskStatus.PENDING, TaskStatus.QUEUED)))
     .values(
@@ -73,7 +74,7 @@ _CALL_OFF = (
     )
     .returning(tasks.c.id, tasks.c.attempt, tasks.c.ended_at)
 )
-_REQUEST = (
+_REQUEST = BatchWrite(
     update(tasks)
     .where(_IS_ORDERED, _has((TaskStatus.RUNNING,)))
     .values(cancel_requested_at=func.coalesce(tasks.c.cancel_requested_at, _orders["now"]))
@@ -83,12 +84,12 @@ _REQUEST = (
 
 def cancel(connection: Connection, items: Sequence[Order]) -> Sequence[Cancelled | Refused]:
     """Cancels what has not begun, and asks the workers of what runs to stop. What was asked before stays asked."""
-    called_off = connection.execute(_CALL_OFF, _rows(items)).all()
+    called_off = _CALL_OFF.run(connection, _rows(items))
     note(connection, (Change(row.id, TaskStatus.CANCELLED, row.attempt, row.ended_at) for row in called_off))
     answers: dict[str, Cancelled] = {row.id: Cancelled.AT_ONCE for row in called_off}
     left = [item for item in items if item.id not in answers]
     if left:
-        answers |= {row.id: Cancelled.REQUESTED for row in connection.execute(_REQUEST, _rows(left))}
+        answers |= {row.id: Cancelled.REQUESTED for row in _REQUEST.run(connection, _rows(left))}
     standing = _standing(connection, [item for item in items if item.id not in answers])
     return [answers.get(item.id) or _not_cancelled(standing.get(item.id)) for item in items]
 
@@ -101,7 +102,7 @@ def _refused(status: TaskStatus | None) -> Refused:
     return Refused.UNKNOWN if status is None else Refused.STATUS
 
 
-_RETRY = (
+_RETRY = BatchWrite(
     update(tasks)
     .where(_IS_ORDERED, _has(status for status in sources_of(TaskStatus.PENDING) if status in FINAL))
     .values(
@@ -131,7 +132,7 @@ def make_due(connection: Connection, items: Sequence[Order]) -> Sequence[Retried
 
     `attempt` stays, being the fencing token: it is forgiven instead.
     """
-    rows = connection.execute(_RETRY, _rows(items)).all()
+    rows = _RETRY.run(connection, _rows(items))
     at = {item.id: item.now for item in items}
     note(connection, (Change(row.id, TaskStatus.PENDING, row.attempt, at[row.id]) for row in rows))
     due: dict[str, Retried | Refused] = {row.id: Retried.DUE for row in rows}
@@ -185,9 +186,11 @@ _doomed = Batch("id")
 _DOOMED = tasks.c.id.in_(select(_doomed["id"]).select_from(_doomed.table))
 _TAG = ("tag", "accepted_at", "task_id")
 _tags = Batch(*_TAG)
-_UNTAG = delete(task_tags).where(
-    tuple_(*(task_tags.c[column] for column in _TAG)).in_(
-        select(*(_tags[column] for column in _TAG)).select_from(_tags.table)
+_UNTAG = BatchWrite(
+    delete(task_tags).where(
+        tuple_(*(task_tags.c[column] for column in _TAG)).in_(
+            select(*(_tags[column] for column in _TAG)).select_from(_tags.table)
+        )
     )
 )
 
@@ -200,7 +203,7 @@ def remove(connection: Connection, ids: Iterable[str], *conditions: ColumnElemen
     ).all()
     tags = [(tag, row.accepted_at, row.id) for row in rows if row.tags for tag in _tags_in(row.tags)]
     if tags:
-        connection.execute(_UNTAG, Batch.of(tags))
+        _UNTAG.run(connection, tags)
     count(connection, REMOVED, len(rows))
     return {row.id for row in rows}
 

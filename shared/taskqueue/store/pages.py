@@ -15,6 +15,8 @@ from taskqueue import events
 from taskqueue.errors import RowDamaged
 from taskqueue.schema import Task, TaskStatus
 from taskqueue.store import shown
+from taskqueue.store.batch import Batch
+from taskqueue.store.statements import Query
 from taskqueue.store.tables import task_tags, tasks
 
 PAGE: Final = 100
@@ -153,14 +155,17 @@ async def _positions(connection: AsyncConnection, query: _Query) -> list[Positio
     return [Position(row.accepted_at, row.id) for row in await connection.execute(query)]
 
 
+_ids = Batch("id")
+_TASKS = Query(shown.SHOWN.where(tasks.c.id.in_(select(_ids["id"]).select_from(_ids.table))))
+
+
 async def _read(connection: AsyncConnection, found: Sequence[Position]) -> tuple[list[Task], int]:
     """The tasks at these positions, as many as a page may hold, and how many positions that were."""
     listed: list[Task] = []
     characters = 0
     for start in range(0, len(found), _ROWS_AT_ONCE):
         ids = [position.id for position in found[start : start + _ROWS_AT_ONCE]]
-        answer = await connection.execute(shown.SHOWN.where(tasks.c.id.in_(ids)))
-        rows = {row["id"]: row for row in answer.mappings()}
+        rows = {row.id: vars(row) for row in await _TASKS.rows(connection, **Batch.of([task_id] for task_id in ids))}
         for number, row in enumerate(map(rows.get, ids), start + 1):
             if row is None:
                 continue  # a tag that has outlived its task

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, update
 from taskqueue.schema import TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.guards import is_of, may_become
+from taskqueue.store.statements import BatchWrite
 from taskqueue.store.tables import tasks
 
 
@@ -21,7 +22,7 @@ class Dispatched:
 
 
 _dispatched = Batch("id", "attempt", "dispatched_at")
-_MARK_QUEUED = (
+_MARK_QUEUED = BatchWrite(
     update(tasks)
     .where(is_of(_dispatched), may_become(TaskStatus.QUEUED))
     .values(status=TaskStatus.QUEUED, due_at=None, queued_at=_dispatched["dispatched_at"])
@@ -30,5 +31,5 @@ _MARK_QUEUED = (
 
 def mark_queued(connection: Connection, items: Sequence[Dispatched]) -> Sequence[None]:
     """Notes what the broker holds now, where no worker was faster."""
-    connection.execute(_MARK_QUEUED, Batch.of((item.id, item.attempt, item.dispatched_at) for item in items))
+    _MARK_QUEUED.run(connection, ((item.id, item.attempt, item.dispatched_at) for item in items))
     return [None] * len(items)

@@ -3,20 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue.schema import Task, TaskStatus
 from taskqueue.store import changes
 from taskqueue.store.adding import Known
 from taskqueue.store.shown import SHOWN, task
+from taskqueue.store.statements import Query
 from taskqueue.store.tables import revision, status_of_row, tasks
+
+_TASK = Query(SHOWN.where(tasks.c.id == bindparam("task_id")))
 
 
 async def find(connection: AsyncConnection, task_id: str) -> Task | None:
     """The task, if it is known."""
-    row = (await connection.execute(SHOWN.where(tasks.c.id == task_id))).mappings().one_or_none()
-    return task(row) if row else None
+    row = await _TASK.row(connection, task_id=task_id)
+    return task(vars(row)) if row else None
 
 
 @dataclass(frozen=True)
@@ -28,21 +31,23 @@ class Glance:
     error: str | None
 
 
-_GLANCE = select(
-    changes.NEWEST.scalar_subquery().label("seq"),
-    tasks.c.id,
-    tasks.c.status,
-    tasks.c.attempt,
-    func.coalesce(tasks.c.ended_at, tasks.c.started_at, tasks.c.accepted_at / 1000).label("at"),
-    tasks.c.action,
-    tasks.c.progress,
-    tasks.c.error,
+_GLANCE = Query(
+    select(
+        changes.NEWEST.scalar_subquery().label("seq"),
+        tasks.c.id,
+        tasks.c.status,
+        tasks.c.attempt,
+        func.coalesce(tasks.c.ended_at, tasks.c.started_at, tasks.c.accepted_at / 1000).label("at"),
+        tasks.c.action,
+        tasks.c.progress,
+        tasks.c.error,
+    ).where(tasks.c.id == bindparam("task_id"))
 )
 
 
 async def glance(connection: AsyncConnection, task_id: str) -> Glance | None:
     """Where a task stands, if it is known; one statement, so that the place in the order of changes is exact."""
-    row = (await connection.execute(_GLANCE.where(tasks.c.id == task_id))).one_or_none()
+    row = await _GLANCE.row(connection, task_id=task_id)
     if row is None:
         return None
     change = changes.Change(row.id, TaskStatus(row.status), row.attempt, int(row.at))
@@ -68,16 +73,19 @@ async def changes_after(
     return [changes.event(row) for row in rows]
 
 
+_HOLDER = Query(
+    select(tasks.c.id, tasks.c.status, tasks.c.fingerprint).where(tasks.c.idempotency_key == bindparam("key"))
+)
+
+
 async def holder_of(connection: AsyncConnection, key: str) -> Known | None:
     """The task that was recorded under this key, if one was."""
-    query = select(tasks.c.id, tasks.c.status, tasks.c.fingerprint).where(tasks.c.idempotency_key == key)
-    row = (await connection.execute(query)).one_or_none()
+    row = await _HOLDER.row(connection, key=key)
     return Known(row.id, TaskStatus(row.status), row.fingerprint) if row else None
 
 
-# What is asked again and again is put together once: that costs more than to run it.
-_DUE = select(tasks.c.id).where(tasks.c.due_at <= bindparam("now")).limit(1)
-_QUEUED = (
+_DUE = Query(select(tasks.c.id).where(tasks.c.due_at <= bindparam("now")).limit(1))
+_QUEUED = Query(
     select(tasks.c.id)
     .where(
         tasks.c.priority == bindparam("priority"),
@@ -86,16 +94,26 @@ _QUEUED = (
     )
     .limit(1)
 )
-_CALLED_OFF = select(tasks.c.id, tasks.c.attempt).where(
-    tasks.c.cancel_requested_at.is_not(None),
-    status_of_row == TaskStatus.RUNNING,
-    tasks.c.worker == bindparam("worker"),
+_CALLED_OFF = Query(
+    select(tasks.c.id, tasks.c.attempt).where(
+        tasks.c.cancel_requested_at.is_not(None),
+        status_of_row == TaskStatus.RUNNING,
+        tasks.c.worker == bindparam("worker"),
+    )
+)
+_WAITING = Query(
+    select(func.count().label("number")).select_from(
+        select(tasks.c.accepted_at)
+        .where(tasks.c.status.in_([literal(TaskStatus.PENDING), literal(TaskStatus.QUEUED)]))
+        .limit(bindparam("most"))
+        .subquery()
+    )
 )
 
 
 async def anything_due(connection: AsyncConnection, now: int) -> bool:
     """Whether a task is due at `now` (ms): cheaper than taking the write lock to find out."""
-    return (await connection.execute(_DUE, {"now": now})).first() is not None
+    return await _DUE.row(connection, now=now) is not None
 
 
 async def expired_leases(connection: AsyncConnection, now: int) -> Mapping[str, int]:
@@ -106,19 +124,18 @@ async def expired_leases(connection: AsyncConnection, now: int) -> Mapping[str, 
 
 async def waiting(connection: AsyncConnection, limit: int) -> int:
     """How many tasks are pending or queued, counted up to `limit`."""
-    found = select(tasks.c.accepted_at).where(tasks.c.status.in_((TaskStatus.PENDING, TaskStatus.QUEUED))).limit(limit)
-    return int((await connection.execute(select(func.count()).select_from(found.subquery()))).scalar_one())
+    [row] = await _WAITING.rows(connection, most=limit)
+    return int(row.number)
 
 
 async def anything_queued(connection: AsyncConnection, priority: int, made_before: int) -> bool:
     """Whether the message of a queued task of this priority was made before this instant (ms)."""
-    asked = {"priority": priority, "made_before": made_before}
-    return (await connection.execute(_QUEUED, asked)).first() is not None
+    return await _QUEUED.row(connection, priority=priority, made_before=made_before) is not None
 
 
 async def called_off(connection: AsyncConnection, worker: str) -> Sequence[tuple[str, int]]:
     """The running attempts of `worker` that somebody has called off: ids and attempts."""
-    return [(row.id, row.attempt) for row in await connection.execute(_CALLED_OFF, {"worker": worker})]
+    return [(row.id, row.attempt) for row in await _CALLED_OFF.rows(connection, worker=worker)]
 
 
 async def schema_revisions(connection: AsyncConnection) -> Sequence[str]:

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskqueue.schema import TaskStatus
 from taskqueue.store.batch import Batch
+from taskqueue.store.statements import BatchWrite, Query
 from taskqueue.store.tables import tasks, workers
 
 LIVE_MS: Final = 15_000
@@ -58,8 +59,10 @@ _NEW_ENTRIES = insert(workers).from_select(
     .where(_entries.table.c.value.is_not(None)),
 )
 # A container that is started again has the name that it had.
-_ENTER = _NEW_ENTRIES.on_conflict_do_update(
-    index_elements=[workers.c.name], set_={column: _NEW_ENTRIES.excluded[column] for column in _ENTRY[1:]}
+_ENTER = BatchWrite(
+    _NEW_ENTRIES.on_conflict_do_update(
+        index_elements=[workers.c.name], set_={column: _NEW_ENTRIES.excluded[column] for column in _ENTRY[1:]}
+    )
 )
 
 
@@ -68,7 +71,7 @@ def enter(connection: Connection, items: Sequence[Entry]) -> Sequence[None]:
     connection.execute(delete(workers).where(workers.c.seen_at < max(item.now for item in items) - FORGET_MS))
     # Of two entries of one name, the last counts: one statement cannot change a row twice.
     entries = {item.name: item for item in items}.values()
-    connection.execute(_ENTER, Batch.of(map(_entry_row, entries)))
+    _ENTER.run(connection, map(_entry_row, entries))
     return [None] * len(items)
 
 
@@ -87,7 +90,7 @@ class Presence:
 
 
 _presences = Batch("name", "started_at", "now")
-_KEEP = (
+_KEEP = BatchWrite(
     update(workers)
     .where(workers.c.name == _presences["name"], workers.c.started_at == _presences["started_at"])
     .values(seen_at=_presences["now"])
@@ -97,7 +100,7 @@ _KEEP = (
 
 def keep(connection: Connection, items: Sequence[Presence]) -> Sequence[bool]:
     """Notes that workers are there; False where there is no such entry, or not any more."""
-    rows = connection.execute(_KEEP, Batch.of((item.name, item.started_at, item.now) for item in items))
+    rows = _KEEP.run(connection, ((item.name, item.started_at, item.now) for item in items))
     kept = {(row.name, row.started_at) for row in rows}
     return [(item.name, item.started_at) in kept for item in items]
 
@@ -120,10 +123,12 @@ class LiveWorker:
     actions: Mapping[str, OfferedAction]
 
 
+_ROLL = Query(select(workers.c.name, workers.c.started_at).where(workers.c.seen_at >= bindparam("since")))
+
+
 async def roll_call(connection: AsyncConnection, now: int) -> frozenset[tuple[str, int]]:
     """Name and `started_at` of every live worker: what must be known to know whether anything has changed."""
-    query = select(workers.c.name, workers.c.started_at).where(workers.c.seen_at >= now - LIVE_MS)
-    return frozenset((row.name, row.started_at) for row in await connection.execute(query))
+    return frozenset((row.name, row.started_at) for row in await _ROLL.rows(connection, since=now - LIVE_MS))
 
 
 async def live_workers(connection: AsyncConnection, now: int) -> Sequence[LiveWorker]:

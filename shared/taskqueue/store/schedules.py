@@ -19,6 +19,7 @@ from taskqueue.schedule import Schedule, ScheduleRequest, makes_task
 from taskqueue.store.adding import NewTask, add
 from taskqueue.store.faults import reading
 from taskqueue.store.pages import PAGE_CHARACTERS, Position
+from taskqueue.store.statements import Query
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tables import schedules
 
@@ -147,12 +148,12 @@ def _tick_one(connection: Connection, row: Row[Any], item: Tick, stamp: int) -> 
     return Ready(payload, 0, len(row.data), options.priority)
 
 
-_TICKS = select(schedules.c.id).where(schedules.c.next_at <= bindparam("now")).limit(1)
+_TICKS = Query(select(schedules.c.id).where(schedules.c.next_at <= bindparam("now")).limit(1))
 
 
 async def anything_ticks(connection: AsyncConnection, now: int) -> bool:
     """Whether a schedule is due at `now` (ms)."""
-    return (await connection.execute(_TICKS, {"now": now})).first() is not None
+    return await _TICKS.row(connection, now=now) is not None
 
 
 async def find(connection: AsyncConnection, schedule_id: str) -> Schedule | None:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, Row, and_, case, null, update
+from sqlalchemy import Connection, and_, case, null, update
 
 from taskqueue.schema import TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.guards import is_running_as
 from taskqueue.store.history import appended
+from taskqueue.store.statements import BatchWrite
 from taskqueue.store.tables import tasks
 
 
@@ -37,7 +38,7 @@ _settlements = Batch("id", "attempt", "status", "result", "error", "due_at", "no
 _GOES_BACK = _settlements["status"] == TaskStatus.PENDING
 _CALLED_OFF = and_(_GOES_BACK, tasks.c.cancel_requested_at.is_not(None))
 _WAITS = and_(_GOES_BACK, tasks.c.cancel_requested_at.is_(None))
-_SETTLE = (
+_SETTLE = BatchWrite(
     update(tasks)
     .where(is_running_as(_settlements))
     .values(
@@ -60,7 +61,7 @@ def settle(connection: Connection, items: Sequence[Settlement]) -> Sequence[Task
     """Records outcomes, and answers what became of their tasks; None where the attempt is no longer the current one."""
     # Of two outcomes of one attempt, the first counts.
     firsts = {(item.id, item.attempt): item for item in reversed(items)}
-    rows = connection.execute(_SETTLE, Batch.of(_settled(item) for item in firsts.values())).all()
+    rows = _SETTLE.run(connection, (_settled(item) for item in firsts.values()))
     note(connection, (_settled_change(row, firsts[row.id, row.attempt]) for row in rows))
     became = {(row.id, row.attempt): TaskStatus(row.status) for row in rows}
     return [became.get((item.id, item.attempt)) if firsts[item.id, item.attempt] is item else None for item in items]
@@ -73,6 +74,6 @@ def _settled(item: Settlement) -> tuple[object, ...]:
     )
 
 
-def _settled_change(row: Row[Any], item: Settlement) -> Change:
+def _settled_change(row: Any, item: Settlement) -> Change:
     detail = None if item.error is None else to_json({"error": item.error}).decode()
     return Change(row.id, TaskStatus(row.status), row.attempt, item.now, detail)

@@ -1,9 +1,10 @@
 """From a row to the task that a client reads."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 
 from taskqueue.schema import Attempt, Task, TaskStatus, Timings
 from taskqueue.store.faults import reading
@@ -38,13 +39,13 @@ SHOWN: Final = select(
 _ATTEMPTS: Final = TypeAdapter(list[Attempt])
 
 
-def task(row: RowMapping) -> Task:
+def task(row: Mapping[str, Any]) -> Task:
     """The task that the row holds. Raises RowDamaged."""
     with reading(f"task {row['id']}"):
         return _task(row)
 
 
-def _task(row: RowMapping) -> Task:
+def _task(row: Mapping[str, Any]) -> Task:
     members: dict[str, Any] = dict(row)
     members["attempts"] = row["attempt"] - row["forgiven"]
     members["tags"] = row["tags"] or "[]"
@@ -55,7 +56,7 @@ def _task(row: RowMapping) -> Task:
     return Task.model_validate(members | {"history": history, "timings": _timings(row, history)})
 
 
-def characters(row: RowMapping) -> int:
+def characters(row: Mapping[str, Any]) -> int:
     """About how large the task is as JSON."""
     return len(row["payload"]) + len(row["result"] or "") + len(row["history"] or "")
 
@@ -64,7 +65,7 @@ def _seconds(instant: int | None) -> int | None:
     return None if instant is None else instant // 1000
 
 
-def _history(row: RowMapping) -> list[Attempt]:
+def _history(row: Mapping[str, Any]) -> list[Attempt]:
     """The ended attempts, and the one that runs."""
     ended = _ATTEMPTS.validate_json(f"[{row['history'] or ''}]")
     if row["status"] != TaskStatus.RUNNING:
@@ -72,7 +73,7 @@ def _history(row: RowMapping) -> list[Attempt]:
     return [*ended, Attempt(attempt=row["attempt"], started_at=row["started_at"], worker=row["worker"])]
 
 
-def _timings(row: RowMapping, history: list[Attempt]) -> Timings:
+def _timings(row: Mapping[str, Any], history: list[Attempt]) -> Timings:
     """None of them depends on the time of reading: a task that has not changed reads the same."""
     runs = [
         attempt.ended_at - attempt.started_at
@@ -82,7 +83,7 @@ def _timings(row: RowMapping, history: list[Attempt]) -> Timings:
     return Timings(waited=_waited(row, history), ran=sum(runs) if runs else None)
 
 
-def _waited(row: RowMapping, history: list[Attempt]) -> int | None:
+def _waited(row: Mapping[str, Any], history: list[Attempt]) -> int | None:
     """From when it could have begun to when it did."""
     first = history[0] if history else None
     if first is None or first.attempt != 1 or first.started_at is None:

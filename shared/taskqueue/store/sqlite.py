@@ -128,6 +128,7 @@ def reader_engine(path: Path) -> AsyncEngine:
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
         pool_size=READERS,
         max_overflow=0,
+        pool_reset_on_return=None,  # whoever begins a transaction ends it; to make sure is one more change of threads
     )
     make_durable(engine.sync_engine, begin="BEGIN")
     event.listen(engine.sync_engine, "connect", lambda connection, _: _run(connection, "PRAGMA query_only = ON"))

@@ -5,19 +5,22 @@ An audit holds the rows against them: a row that is gone without having been rem
 
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, update
 
+from taskqueue.store.batch import Batch
+from taskqueue.store.statements import BatchWrite
 from taskqueue.store.tables import tallies
 
 ACCEPTED: Final = "accepted"
 REMOVED: Final = "removed"
 
-_COUNT: Final = (
-    update(tallies).where(tallies.c.name == bindparam("tally_of")).values(tally=tallies.c.tally + bindparam("more"))
+_counted = Batch("name", "more")
+_COUNT: Final = BatchWrite(
+    update(tallies).where(tallies.c.name == _counted["name"]).values(tally=tallies.c.tally + _counted["more"])
 )
 
 
 def count(connection: Connection, name: str, more: int) -> None:
     """Adds to a tally."""
     if more:
-        connection.execute(_COUNT, {"tally_of": name, "more": more})
+        _COUNT.run(connection, [(name, more)])

@@ -9,6 +9,7 @@ from taskqueue.schema import TaskStatus
 from taskqueue.store.batch import Batch
 from taskqueue.store.changes import Change, note
 from taskqueue.store.guards import are_among, is_running_as
+from taskqueue.store.statements import BatchWrite
 from taskqueue.store.tables import tasks
 
 
@@ -22,14 +23,14 @@ class Lease:
 
 
 _leases = Batch("id", "attempt", "until")
-_RENEW = (
+_RENEW = BatchWrite(
     update(tasks).where(is_running_as(_leases)).values(due_at=_leases["until"]).returning(tasks.c.id, tasks.c.attempt)
 )
 
 
 def renew(connection: Connection, items: Sequence[Lease]) -> Sequence[bool]:
     """Extends leases; False where the attempt is no longer the current one."""
-    return are_among(connection.execute(_RENEW, Batch.of((item.id, item.attempt, item.until) for item in items)), items)
+    return are_among(_RENEW.run(connection, ((item.id, item.attempt, item.until) for item in items)), items)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Progress:
 
 
 _reports = Batch("id", "attempt", "progress")
-_REPORT = (
+_REPORT = BatchWrite(
     update(tasks)
     .where(is_running_as(_reports))
     .values(progress=_reports["progress"])
@@ -54,9 +55,7 @@ _REPORT = (
 def report(connection: Connection, items: Sequence[Progress]) -> Sequence[bool]:
     """Notes progress; False where the attempt is no longer the current one. Of two of one attempt the last counts."""
     lasts = {(item.id, item.attempt): item for item in items}
-    rows = connection.execute(
-        _REPORT, Batch.of((item.id, item.attempt, item.progress) for item in lasts.values())
-    ).all()
+    rows = _REPORT.run(connection, ((item.id, item.attempt, item.progress) for item in lasts.values()))
     note(connection, (_told(lasts[row.id, row.attempt]) for row in rows))
     return are_among(rows, items)
 
