@@ -98,6 +98,23 @@ async def test_connections_that_an_operator_closes_come_back(broker: Broker, rab
     assert set(inbox.bodies) == {b"held", b"new"}
 
 
+async def test_what_is_acknowledged_at_once_takes_nothing_else_with_it(broker: Broker, inbox: Inbox) -> None:
+    """One frame is for several: what was not acknowledged, or was given back, comes again, and nothing besides."""
+    bodies = [b"%d" % number for number in range(10)]
+    await broker.publish(bodies)
+    async with broker.subscribe(inbox, channels=1, prefetch_count=10):
+        deliveries = await inbox.expect(10)
+        await asyncio.gather(*(deliveries[number].ack() for number in (6, 1, 0, 4)))
+        await deliveries[2].release()
+        (*_, back) = await inbox.expect(11)
+        await asyncio.gather(back.ack(), deliveries[3].ack(), deliveries[5].ack())
+
+    async with broker.subscribe(again := Inbox(), channels=1, prefetch_count=10):
+        await again.expect(3)
+        await asyncio.sleep(AT_ONCE_SECONDS)  # no fourth
+    assert sorted(again.bodies) == [bodies[7], bodies[8], bodies[9]]
+
+
 async def test_a_deleted_queue_is_made_again_by_its_consumer(broker: Broker, rabbitmq: RabbitMQ, inbox: Inbox) -> None:
     """RabbitMQ cancels the consumers; they are back with the queue, and messages arrive."""
     async with broker.subscribe(inbox, channels=2, prefetch_count=5) as subscription:

@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aiormq import Channel as UnderlayChannel
 
 from taskqueue import events, failpoints
+from taskqueue.broker.amqp.acknowledgements import Acknowledgements
 from taskqueue.broker.amqp.session import (
     OPEN_TIMEOUT_SECONDS,
     SESSION_ERRORS,
@@ -109,7 +110,8 @@ class _ConsumingSession:
                 break
             channel = await self.session.open_channel()
             await channel.set_qos(prefetch_count=self._consumption.prefetch_count)
-            consumer = _Consumer(cast("UnderlayChannel", await channel.get_underlay_channel()))
+            underlay = cast("UnderlayChannel", await channel.get_underlay_channel())
+            consumer = _Consumer(underlay, Acknowledgements(underlay))
             queue = await declare(channel)
             consumer.tag = await queue.consume(partial(self._on_message, consumer))
             self._consumers.append(consumer)
@@ -157,6 +159,7 @@ class _Consumer:
     """One consumer: its channel, and how many messages it has received and not yet settled."""
 
     channel: UnderlayChannel
+    acknowledgements: Acknowledgements
     tag: str = ""
     received: int = 0
     unsettled: int = 0
@@ -185,14 +188,14 @@ class AmqpDelivery:
         """See `contract.Delivery`."""
         self._consumer.unsettled -= 1
         with suppress(*SESSION_ERRORS):
-            # Not flushed by itself: the writer sends it with whatever else is on its way.
-            await self._consumer.channel.basic_ack(self._tag, wait=False)
+            await self._consumer.acknowledgements.ack(self._tag)
 
     async def release(self) -> None:
         """See `contract.Delivery`."""
         self._consumer.unsettled -= 1
         with suppress(*SESSION_ERRORS), lost_not_cancelled():
             await self._consumer.channel.basic_nack(self._tag, requeue=True)
+            self._consumer.acknowledgements.note_answered(self._tag)
 
     async def bury(self, reason: str) -> None:
         """See `contract.Delivery`."""
