@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Engine, StaticPool, create_engine
+from sqlalchemy import Connection, Engine, StaticPool, Transaction, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -84,15 +84,22 @@ class FaultyEngine:
         self._observer = observer
         self._trace = trace
 
+    def connect(self) -> "FaultyEngine":
+        """A connection, as `sqlalchemy.Engine` has it."""
+        return self
+
+    def close(self) -> None:
+        """Gives back nothing: the database outlives its processes."""
+
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """A transaction, as `sqlalchemy.Engine` has it."""
+    def begin(self) -> Iterator[Transaction | None]:
+        """A transaction, as `sqlalchemy.Connection` has it."""
         if self._chance.happens("commit refused"):
             self._trace.note("commit refused")
             raise _refusal("database is locked")
         try:
             with self._database.engine.begin() as connection:
-                yield connection
+                yield connection.get_transaction()
                 self._perhaps_crash()
         except BaseException:
             self._observer.rolled_back()
