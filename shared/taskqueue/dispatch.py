@@ -101,7 +101,8 @@ class Dispatcher:
             for ready, taken in zip(batch, confirmed, strict=True)
             if taken
         ]
-        self._any_confirmed.set()
+        if self._confirmed:
+            self._any_confirmed.set()
 
     async def _note_what_is_confirmed(self) -> None:
         while True:
