@@ -14,21 +14,31 @@ MESSAGES = 200
 
 
 class _Held:
-    """A channel's unanswered messages, as RabbitMQ keeps them (collect_acks in rabbit_channel.erl)."""
+    """A channel's unanswered messages, as RabbitMQ keeps them (collect_acks in rabbit_channel.erl).
 
-    def __init__(self, count: int = 0) -> None:
+    With `room`, only so many frames are on their way at once, as with aiormq: the next one waits.
+    """
+
+    def __init__(self, count: int = 0, room: int = 0) -> None:
         self.tags = list(range(1, count + 1))
         self.acknowledged: set[int] = set()
         self.frames = 0
+        self._on_their_way: asyncio.Queue[tuple[int, bool]] = asyncio.Queue(room)
 
     async def basic_ack(self, delivery_tag: int, multiple: bool = False, wait: bool = True) -> None:
-        """Fails as RabbitMQ does for a tag that is not held, where it closes the channel."""
-        assert delivery_tag in self.tags, f"unknown delivery tag {delivery_tag}"
+        """As aiormq's channel has it."""
         assert not wait
-        meant = [tag for tag in self.tags if tag == delivery_tag or (multiple and tag < delivery_tag)]
-        self.tags = [tag for tag in self.tags if tag not in meant]
-        self.acknowledged.update(meant)
+        await self._on_their_way.put((delivery_tag, multiple))
         self.frames += 1
+
+    def hear(self) -> None:
+        """Hears all that is on its way; fails for a tag that is not held, where RabbitMQ closes the channel."""
+        while not self._on_their_way.empty():
+            tag, multiple = self._on_their_way.get_nowait()
+            assert tag in self.tags, f"unknown delivery tag {tag}"
+            meant = [held for held in self.tags if held == tag or (multiple and held < tag)]
+            self.tags = [held for held in self.tags if held not in meant]
+            self.acknowledged.update(meant)
 
 
 def _over(held: _Held) -> Acknowledgements:
@@ -41,6 +51,7 @@ async def test_all_that_are_held_take_one_frame() -> None:
     acknowledgements = _over(held)
 
     await asyncio.gather(*(acknowledgements.ack(tag) for tag in (3, 1, 5, 4, 2)))
+    held.hear()
 
     assert (held.tags, held.frames) == ([], 1)
 
@@ -51,10 +62,12 @@ async def test_what_is_not_done_is_not_acknowledged() -> None:
     acknowledgements = _over(held)
 
     await asyncio.gather(*(acknowledgements.ack(tag) for tag in (1, 2, 4, 5)))
+    held.hear()
     assert (held.tags, held.frames) == ([3], 3)
 
     held.tags.append(6)
     await asyncio.gather(*(acknowledgements.ack(tag) for tag in (3, 6)))
+    held.hear()
     assert (held.tags, held.frames) == ([], 4)
 
 
@@ -68,6 +81,7 @@ async def test_what_was_answered_otherwise_is_passed_over() -> None:
     acknowledgements.note_answered(1)
 
     await acknowledgements.ack(2)
+    held.hear()
 
     assert (held.tags, held.frames) == ([], 1)
 
@@ -82,8 +96,47 @@ async def test_one_that_is_cancelled_is_acknowledged_with_the_next() -> None:
     await asyncio.gather(cancelled, return_exceptions=True)
 
     await acknowledgements.ack(2)
+    held.hear()
 
     assert (held.tags, held.acknowledged) == ([3], {1, 2})
+
+
+async def test_a_frame_for_several_overtakes_none_that_waits() -> None:
+    """Where many frames are on their way the next one waits, and more is done meanwhile."""
+    held = _Held(13, room=10)
+    acknowledgements = _over(held)
+
+    first = [asyncio.create_task(acknowledgements.ack(tag)) for tag in range(2, 13)]
+    await _turns()
+    then = [asyncio.create_task(acknowledgements.ack(tag)) for tag in (1, 13)]
+    for _ in range(13):
+        await asyncio.sleep(0)
+        held.hear()
+    await asyncio.gather(*first, *then)
+
+    assert held.tags == []
+
+
+async def test_one_that_is_cancelled_on_its_way_leaves_the_others() -> None:
+    """What it was sending for them is sent by the next, and nothing twice."""
+    held = _Held(14, room=10)
+    acknowledgements = _over(held)
+    sending = [asyncio.create_task(acknowledgements.ack(tag)) for tag in range(2, 14)]
+    await _turns()
+    sending[0].cancel()
+    await _turns()
+    sending += [asyncio.create_task(acknowledgements.ack(tag)) for tag in (1, 14)]
+    for _ in range(14):
+        await asyncio.sleep(0)
+        held.hear()
+    await asyncio.gather(*sending, return_exceptions=True)
+
+    assert held.tags == []
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -108,6 +161,7 @@ async def test_any_order_of_answers_keeps_what_is_not_answered(seed: int) -> Non
             held.tags.remove(given_back)
             acknowledgements.note_answered(given_back)
         await asyncio.gather(*(acknowledgements.ack(tag) for tag in ended))
+        held.hear()
         done.update(ended)
         assert held.acknowledged == done
         assert sorted(held.tags) == sorted(at_work)

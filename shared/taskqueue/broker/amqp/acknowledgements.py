@@ -19,6 +19,7 @@ class Acknowledgements:
 
     def __init__(self, channel: Channel) -> None:
         self._channel: Final = channel
+        self._sending = asyncio.Lock()
         self._waiting: set[int] = set()
         self._answered: set[int] = set()
         self._all_answered_up_to = 0
@@ -35,18 +36,21 @@ class Acknowledgements:
         self._answered.add(tag)
 
     async def _send(self) -> None:
-        waiting, self._waiting = self._waiting, set()
-        last = self._last_of_all_up_to(waiting)
-        if last:
-            # Not flushed by itself: the writer sends it with whatever else is on its way.
-            await self._channel.basic_ack(last, multiple=True, wait=False)
-        for tag in sorted(waiting):
-            if tag > last:
+        # One after the other: a frame waits where many are on their way, and one for several must not overtake it.
+        async with self._sending:
+            waiting = set(self._waiting)
+            last = self._last_of_all_up_to(waiting)
+            if last:
+                # Not flushed by itself: the writer sends it with whatever else is on its way.
+                await self._channel.basic_ack(last, multiple=True, wait=False)
+                self._waiting -= {tag for tag in waiting if tag <= last}
+            for tag in sorted(tag for tag in waiting if tag > last):
                 await self._channel.basic_ack(tag, wait=False)
+                self._waiting.remove(tag)
 
     def _last_of_all_up_to(self, waiting: set[int]) -> int:
         """The last of these tags before which nothing is unanswered; 0 where there is none."""
-        self._answered |= waiting
+        self._answered |= {tag for tag in waiting if tag > self._all_answered_up_to}
         last = 0
         while (following := self._all_answered_up_to + 1) in self._answered:
             self._answered.remove(following)
