@@ -3,9 +3,10 @@
 import asyncio
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
@@ -164,6 +165,19 @@ async def test_one_bad_write_does_not_fail_its_neighbours(store: TaskStore, bad:
 
     assert [isinstance(answer, QueryFailed) for answer in answers] == [task_id == bad for task_id in ids]
     assert {task.id for task in (await store.page()).tasks} == {"a", "b", "c", "d", "taken"}
+
+
+async def test_a_commit_that_is_refused_leaves_no_transaction_behind(store: TaskStore) -> None:
+    """What comes after it begins anew, on a connection that is kept otherwise."""
+    driver: Any = store._writer._engine.raw_connection().driver_connection
+    driver.execute("PRAGMA foreign_keys = ON")
+    await store._writer.run(_make_children, [None])
+
+    with pytest.raises(QueryFailed, match="FOREIGN KEY"):
+        await store._writer.run(_add_orphans, [None])
+
+    await pending(store, "next")
+    assert await store.find("next") is not None
 
 
 async def test_a_refusal_comes_with_its_own_reason(store: TaskStore) -> None:
@@ -379,6 +393,20 @@ async def _open(path: Path, *, shared_file: bool = True) -> None:
 
 def _names(folder: Path) -> list[str]:
     return [entry.name for entry in folder.iterdir()]
+
+
+def _make_children(connection: Connection, items: Sequence[None]) -> Sequence[None]:
+    """Their parents are looked for at the commit, and not before."""
+    connection.exec_driver_sql("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+    connection.exec_driver_sql(
+        "CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED)"
+    )
+    return items
+
+
+def _add_orphans(connection: Connection, items: Sequence[None]) -> Sequence[None]:
+    connection.exec_driver_sql("INSERT INTO children VALUES (1)")
+    return items
 
 
 def _limit_pages(store: TaskStore, pages: int) -> None:

@@ -10,13 +10,13 @@ cancelled leaves its item behind: the transaction ends as it would have, so a ha
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, RootTransaction
+from sqlalchemy import Connection, Engine
 
 from taskqueue import events, failpoints
 from taskqueue.errors import QueryFailed, StoreError, StoreUnavailable
@@ -124,17 +124,26 @@ class GroupCommitWriter:
         batches: dict[BatchedWrite[Any, Any], list[Any]] = {}
         for request in group:
             batches.setdefault(request.write, []).extend(request.items)
-        with store_errors(), self._begin() as transaction:
-            results = {write: iter(write(transaction.connection, items)) for write, items in batches.items()}
+        with store_errors(), self._transaction() as connection:
+            results = {write: iter(write(connection, items)) for write, items in batches.items()}
             failpoints.reach("commit.writing")
         failpoints.reach("commit.done")
         return [[next(results[request.write]) for _ in request.items] for request in group]
 
-    def _begin(self) -> RootTransaction:
-        """A transaction on the one connection: to take it from the engine each time is a seventh of a small commit."""
-        if self._connection is None:
-            self._connection = self._engine.connect()
-        return self._connection.begin()
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """One on the connection that is kept: to take it from the engine each time is a seventh of a small commit.
+
+        After a failure it is given back, which ends whatever is left of the transaction.
+        """
+        connection, self._connection = self._connection or self._engine.connect(), None
+        try:
+            with connection.begin() as transaction:
+                yield transaction.connection
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
 
     def _part(self, group: Sequence[_Request], error: QueryFailed) -> Sequence[Any]:
         """One bad request must not fail its neighbours: each is tried alone."""
