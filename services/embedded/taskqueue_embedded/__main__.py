@@ -6,7 +6,7 @@ import sys
 from taskqueue import events, failpoints
 from taskqueue.broker.memory import MemoryBroker
 from taskqueue.clock import system_clock
-from taskqueue.lifecycle import keep_what_is_loaded, run_service
+from taskqueue.lifecycle import run_service
 from taskqueue.store.sharing import alone_with
 from taskqueue.store.tasks import TaskStore, open_store
 from taskqueue.sweep import dispatching
@@ -42,7 +42,6 @@ async def _serve_and_work(store: TaskStore, settings: EmbeddedSettings, stop: as
         sweep,
     ):
         worker = assemble_worker(broker, store, sweep.deliveries, system_clock, settings)
-        keep_what_is_loaded()
         async with asyncio.TaskGroup() as services:
             services.create_task(
                 serve(

@@ -5,7 +5,7 @@ import sys
 
 from taskqueue.broker.connect import open_broker
 from taskqueue.clock import system_clock
-from taskqueue.lifecycle import keep_what_is_loaded, run_service
+from taskqueue.lifecycle import run_service
 from taskqueue.store.tasks import open_store
 from taskqueue.sweep import dispatching
 from taskqueue_worker.assembly import assemble_worker, worker_name
@@ -26,7 +26,6 @@ async def _main(settings: WorkerSettings, stop: asyncio.Event) -> None:
         dispatching(store, broker, system_clock, settings.max_attempts, settings.retention_days) as (_, sweep),
     ):
         worker = assemble_worker(broker, store, sweep.deliveries, system_clock, settings)
-        keep_what_is_loaded()
         with watching_pulse():
             async with noting_health(settings.health_file, lambda: worker.consuming):
                 await worker.run(stop)
