@@ -26,7 +26,7 @@ def store_errors() -> Iterator[None]:
     except PoolTimeout as error:
         raise StoreUnavailable(str(error)) from error
     except SQLAlchemyError as error:
-        raise QueryFailed(str(error)) from error
+        raise QueryFailed(str(getattr(error, "orig", None) or error)) from error
     except sys.modules["sqlite3"].Error as error:
         raise _meaning(error) from error
     except OSError as error:

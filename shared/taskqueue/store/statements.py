@@ -2,7 +2,7 @@
 
 What SQLAlchemy does beside that at every execution takes longer than SQLite itself, and over aiosqlite each of its
 steps changes threads: `docs/adr/0021` has the measurement. Errors are the driver's own, see `faults.store_errors`; so
-are values, which is why no column has a type that converts any.
+are values, which is why no column may have a type that converts any.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +10,10 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Delete, Insert, Select, Update
+from sqlalchemy import ColumnElement, Connection, Delete, Insert, Select, Update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from taskqueue.store.batch import Batch
 
@@ -23,15 +24,24 @@ class _Statement:
     def __init__(self, statement: Select[Any] | Insert | Update | Delete) -> None:
         self.statement = statement
         self._columns = [column.name for column in statement.exported_columns]
+        if any(map(_converts, statement.exported_columns)):
+            raise TypeError("the driver's values are taken as they are: no column may have a type that converts")
 
     @cached_property
     def _compiled(self) -> tuple[str, Mapping[str, Any]]:
-        """The SQL, and the values of those of its parameters that are always the same."""
-        compiled = self.statement.compile(dialect=_DIALECT)
-        return compiled.string, compiled.params
+        """The SQL, and those of its parameters that are always the same: the driver asks for the others."""
+        compiled: SQLCompiler = self.statement.compile(dialect=_DIALECT)
+        return compiled.string, {
+            name: value for name, value in compiled.params.items() if not compiled.binds[name].required
+        }
 
     def _named(self, rows: Iterable[Sequence[Any]]) -> Sequence[Any]:
         return [SimpleNamespace(**dict(zip(self._columns, row, strict=True))) for row in rows]
+
+
+def _converts(column: ColumnElement[Any]) -> bool:
+    """Whether SQLAlchemy would make something else of what the driver reads."""
+    return column.type.dialect_impl(_DIALECT).result_processor(_DIALECT, None) is not None
 
 
 class Query(_Statement):
