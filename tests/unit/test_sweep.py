@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -376,6 +377,25 @@ async def test_a_store_that_fails_does_not_end_the_sweep(
         swept.cancel()
         with suppress(asyncio.CancelledError):
             await swept
+
+
+async def test_a_step_that_fails_holds_up_no_other(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due is handed out though no schedule can be read."""
+
+    async def fail(*_: object) -> NoReturn:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(sweep, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(store, "tick_schedules", fail)
+    await pending(store, due_at=START)
+    async with _swept(store, memory_broker, clock) as sweeping:
+        running = asyncio.create_task(sweeping.run())
+        await _eventually(database, "a", "queued")
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 async def test_two_sweeps_hand_out_each_task_once(

@@ -6,15 +6,18 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from taskqueue import events
 from taskqueue.actions import Context, action
+from taskqueue.clock import system_clock
 from taskqueue.errors import WorkerExhausted
 from taskqueue.schema import TaskStatus
+from taskqueue.store.doors.working import Working
 from taskqueue_worker import handling, running, threads, worker
+from taskqueue_worker.running import RunningAttempts
 from tests.support.database import change, rows
 from tests.support.eventually import eventually
 from tests.worker.conftest import Gate, Running, Workshop
@@ -356,3 +359,24 @@ async def test_handlers_that_end_in_the_end_do_not_stop_a_worker(
             await asyncio.sleep(0.05)
 
         assert not working.run.done()
+
+
+async def test_a_worker_without_work_does_not_wake_to_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for what was called off nor for leases: an idle worker is to cost nothing."""
+    attempts = RunningAttempts(cast("Working", None), system_clock, lease=1_000, name="idle")
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def sleep_shortly(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep_shortly)
+    looking = [asyncio.create_task(attempts.watch()), asyncio.create_task(attempts.renew_leases())]
+    for _ in range(20):
+        await sleep(0)
+    for task in looking:
+        task.cancel()
+    await asyncio.gather(*looking, return_exceptions=True)
+
+    assert waits == []

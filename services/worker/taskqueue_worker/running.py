@@ -60,15 +60,19 @@ class RunningAttempts:
         self._lease = lease
         self._name = name
         self._running: dict[Running, None] = {}  # and no set, so that they are walked in the order of their beginning
+        self._any = asyncio.Event()
 
     @contextmanager
     def including(self, running: Running) -> Iterator[None]:
         """Renews the lease of `running`, and watches over it, for as long as the block runs."""
         self._running[running] = None
+        self._any.set()
         try:
             yield
         finally:
             del self._running[running]
+            if not self._running:
+                self._any.clear()
 
     def interrupt_all(self, reason: Interruption) -> None:
         """Interrupts every attempt."""
@@ -78,6 +82,7 @@ class RunningAttempts:
     async def renew_leases(self) -> None:
         """Renews about once a second what was at work a second before, until cancelled."""
         while True:
+            await self._any.wait()
             working = list(self._running)
             await asyncio.sleep(RENEW_SECONDS)
             await asyncio.gather(*(self._renew(running) for running in working if running in self._running))
@@ -88,6 +93,7 @@ class RunningAttempts:
         One read, whatever the number of attempts, and a write for each that has told something new.
         """
         while True:
+            await self._any.wait()
             await asyncio.sleep(WATCH_SECONDS)
             if self._running:
                 await self._interrupt_called_off()
