@@ -92,9 +92,11 @@ class Sweep:
     async def run(self) -> None:
         """Sweeps until cancelled."""
         async with asyncio.TaskGroup() as group:
-            steps = (self._tick_schedules, self._raise_held_back, self._bring_due)
-            group.create_task(self._repeat(SWEEP_SECONDS, *steps))
-            group.create_task(self._repeat(SEARCH_SECONDS, self._find_lost))
+            # Each by itself: one that finds work without end must not hold up the others.
+            group.create_task(self._repeat(self._bring_due, SWEEP_SECONDS))
+            group.create_task(self._repeat(self._find_lost, SEARCH_SECONDS))
+            group.create_task(self._repeat(self._tick_schedules, SWEEP_SECONDS))
+            group.create_task(self._repeat(self._raise_held_back, SWEEP_SECONDS))
 
     async def _bring_due(self) -> None:
         while await self._bring_some() == SWEEP_LIMIT:
@@ -150,11 +152,10 @@ class Sweep:
         except BrokerUnavailable:
             return False
 
-    async def _repeat(self, seconds: float, *steps: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter needs no secrecy
-            for step in steps:
-                try:
-                    await step()
-                except StoreError as error:
-                    events.emit(events.SWEEP_FAILED, reason=str(error))
+            try:
+                await step()
+            except StoreError as error:
+                events.emit(events.SWEEP_FAILED, reason=str(error))

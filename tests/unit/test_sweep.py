@@ -1,7 +1,7 @@
 """The one clock of the system: what is due is handed out, what is lost is found, an honest backlog is left alone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -20,7 +20,7 @@ from taskqueue.store.schedules import TICKS_AT_ONCE, Kept
 from taskqueue.store.sweeps import Ready
 from taskqueue.store.tasks import TaskStore
 from taskqueue.sweep import DeliveryLog, Sweep
-from tests.support.builders import a_message
+from tests.support.builders import a_message, a_payload
 from tests.support.database import rows
 from tests.support.doubles import AwayBroker, RefusingBroker
 from tests.support.eventually import eventually
@@ -379,16 +379,32 @@ async def test_a_store_that_fails_does_not_end_the_sweep(
             await swept
 
 
-async def test_a_step_that_fails_holds_up_no_other(
-    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is due is handed out though no schedule can be read."""
+async def _fail(*_: object) -> NoReturn:
+    raise StoreUnavailable
 
-    async def fail(*_: object) -> NoReturn:
-        raise StoreUnavailable
 
+async def _find_more_each_time(*_: object) -> Sequence[Ready]:
+    await asyncio.sleep(0.001)
+    return [Ready(a_payload("ticked"), attempt=0)]
+
+
+async def _never_end(*_: object) -> NoReturn:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@pytest.fixture(params=[_fail, _find_more_each_time, _never_end])
+def endless_schedules(request: pytest.FixtureRequest, store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schedules that cannot be read, or that are due without end."""
     monkeypatch.setattr(sweep, "SWEEP_SECONDS", 0.01)
-    monkeypatch.setattr(store, "tick_schedules", fail)
+    monkeypatch.setattr(store, "tick_schedules", request.param)
+
+
+@pytest.mark.usefixtures("endless_schedules")
+async def test_no_step_holds_up_another(
+    store: TaskStore, database: Path, memory_broker: MemoryBroker, clock: FrozenClock
+) -> None:
+    """What is due is handed out, whatever becomes of schedules."""
     await pending(store, due_at=START)
     async with _swept(store, memory_broker, clock) as sweeping:
         running = asyncio.create_task(sweeping.run())
